@@ -181,12 +181,12 @@ class Team:
     # -- what people do in both systems -------------------------------------------------------------------------
 
     def clockify(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Somebody works in Clockify; ``path`` is below the workspace."""
+        """Someone works in Clockify; ``path`` is below the workspace."""
         url = f"{self.sandbox.clockify}/workspaces/{self.sandbox.workspace}{path}"
         return self._ask(method, url, CLOCKIFY_KEY, body, params)
 
     def snapshots(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Somebody works in the Snapshots system."""
+        """Someone works in the Snapshots system."""
         return self._ask(method, f"{self.sandbox.snapshots}{path}", SNAPSHOTS_KEY, body, params)
 
     def control(self, method: str, path: str, body: Any = None) -> Any:

@@ -87,7 +87,7 @@ def _replayed(block: re.Match[str], run: Callable[[str], str]) -> str:
 
 @contextmanager
 def _shell(directory: Path) -> Iterator[Callable[[str], str]]:
-    """A bash in ``directory``, beside a sandbox as the tutorial starts it; called with a command, it returns what that printed."""
+    """A bash in ``directory``, next to a sandbox as the tutorial starts it; called with a command, it returns what that printed."""
     ports = dict(zip(PORTS, _free_ports(), strict=True))
     port = ports[PORTS[0]]
     environ = {

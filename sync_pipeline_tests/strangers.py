@@ -78,7 +78,7 @@ def answer(opened: socket.socket) -> int:
 
 @contextmanager
 def joining(url: str, kinds: Mapping[str, bytes], each: int) -> Iterator[None]:
-    """Strangers of all kinds beside the block, so many of each: who is closed comes back a second later."""
+    """Strangers of all kinds next to the block, so many of each: who is closed comes back a second later."""
     ending = threading.Event()
     said = [words for words in kinds.values() for _ in range(each)]
 

@@ -1,4 +1,4 @@
-"""The figures of a bench, each beside its aim."""
+"""The figures of a bench, each next to its aim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Very many webhooks from many connections, beside strangers: none lost, none doubled, the receiver's memory stays flat."""
+"""Very many webhooks from many connections, next to strangers: none lost, none doubled, the receiver's memory stays flat."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _measure(measured: Measured, work: Workplace, entries: int, command: str, *w
 
 @contextmanager
 def _workplace(directory: Path, entries: int) -> Iterator[Workplace]:
-    """A home without any state, and beside it a sandbox without limits and a profile without any."""
+    """A home without any state, and next to it a sandbox without limits and a profile without any."""
     first_day = utc_now().date() - timedelta(days=DAYS)
     with TemporaryDirectory(dir=directory) as name:
         root = Path(name)

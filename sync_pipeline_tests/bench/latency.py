@@ -18,7 +18,7 @@ from sync_pipeline_tests.scenarios.developing import Developing, developing, env
 
 LOOK_SECONDS = 0.05
 WAYS = ("webhook", "polling", "locations")
-"""By webhook; or with nobody receiving, by Clockify's feed, of which the last two minutes are never asked for; or the other way: the Snapshots API is polled."""
+"""By webhook; or with no one receiving, by Clockify's feed, of which the last two minutes are never asked for; or the other way: the Snapshots API is polled."""
 GIVE_UP_SECONDS = 300.0
 
 

@@ -21,7 +21,7 @@ RUNS = ("who", "command", "entries", "rounds", "seconds", "CPU s", "requests", "
 
 
 def show(measured: Measured, figures: Sequence[Figure], load_seconds: float) -> None:
-    """Print what was measured, then the figures beside their aims."""
+    """Print what was measured, then the figures next to their aims."""
     console = Console(width=WIDTH, highlight=False)
     console.print(table(RUNS, _runs(measured)))
     console.print(
@@ -33,7 +33,7 @@ def show(measured: Measured, figures: Sequence[Figure], load_seconds: float) -> 
 
 
 def show_figures(figures: Sequence[Figure]) -> None:
-    """Print figures beside their aims."""
+    """Print figures next to their aims."""
     Console(width=WIDTH, highlight=False).print(
         table(("figure", "measured", "aim", "reached"), map(_figure_row, figures))
     )

@@ -69,7 +69,7 @@ def some() -> Measured:
 
 
 def test_the_figures_are_made_as_they_are_named() -> None:
-    """Medians, differences of sizes, ratios, peaks: each beside its aim, and only where there is something to compare."""
+    """Medians, differences of sizes, ratios, peaks: each next to its aim, and only where there is something to compare."""
     by_name = {one.name: one for one in figures(some(), [Latency("webhook", 100, 0, 1.0, 4.0, 9.0)])}
 
     assert by_name["fixed: no entries, first"].value == 2.5

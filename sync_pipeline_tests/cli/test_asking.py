@@ -1,4 +1,4 @@
-"""Questions in a real terminal: answered, interrupted, taken up again; and what happens where nobody answers."""
+"""Questions in a real terminal: answered, interrupted, taken up again; and what happens where no one answers."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def test_refused_connection(shell: Shell, setting: str, expected: str) -> None:
 
 @pytest.mark.parametrize("setting", ["CLOCKIFY_BASE_URL", "SNAPSHOTS_BASE_URL"])
 def test_tls_error(shell: Shell, untrusted: str, setting: str) -> None:
-    """A certificate nobody vouches for: not sent a key, not tried again; address and remedy are named."""
+    """A certificate no one vouches for: not sent a key, not tried again; address and remedy are named."""
     message = shell.with_(**{setting: untrusted})("sync", code=1).message
     assert "the secure connection could not be made" in message
     assert f"Check {setting} ({untrusted}). A certificate authority of your own is named by SSL_CERT_FILE." in message

@@ -64,7 +64,7 @@ def test_a_directory_that_does_not_exist(shell: Shell, words: str, place: str) -
 
 
 def test_a_setting_that_nobody_knows(shell: Shell) -> None:
-    """It is named beside what a command prints, with the nearest name, and changes nothing."""
+    """It is named next to what a command prints, with the nearest name, and changes nothing."""
     for words in (("status", "--json"), ("check", "--json"), ("sync", "--entity", "users", "--json")):
         ended = shell.with_(SYNC_HOEM="/elsewhere")(*words, code=0)
         assert ended.warnings == ["The variable SYNC_HOEM of the environment is not a setting. Did you mean SYNC_HOME?"]
@@ -72,7 +72,7 @@ def test_a_setting_that_nobody_knows(shell: Shell) -> None:
 
 
 def test_a_start_date_ahead(shell: Shell) -> None:
-    """One that lies too far ahead is named, not an option that nobody typed; within the days ahead it is where to begin."""
+    """One that lies too far ahead is named, not an option that no one typed; within the days ahead it is where to begin."""
     for command in ("sync", "preview", "verify"):
         message = shell.with_(SYNC_START_DATE="2999-01-01")(command, code=2).message
         assert message.startswith("SYNC_START_DATE, 2999-01-01, lies more than 7 days ahead")
@@ -97,7 +97,7 @@ def test_broken_mapping(shell: Shell) -> None:
 
 
 def test_unwritable_home(shell: Shell) -> None:
-    """A file where SYNC_HOME should be, and a place where nobody may write."""
+    """A file where SYNC_HOME should be, and a place where no one may write."""
     occupied = shell.root / "file"
     occupied.write_text("mine")
     for place in (occupied, occupied / "below", Path("/proc/home")):

@@ -1,4 +1,4 @@
-"""Records that are not as they must be: each is set aside with its reason, all others are delivered."""
+"""Records that are not as they must be: each is rejected with its reason, all others are delivered."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rejected(shell: Shell) -> dict[str, tuple[str, str]]:
 
 
 def test_bad_entries(spoilt: Shell) -> None:
-    """Ten megabytes of description, an end before its start, a kind nobody knows: rejects, and a sync that succeeded."""
+    """Ten megabytes of description, an end before its start, a kind no one knows: rejects, and a sync that succeeded."""
     us = spoilt.team
     long, backwards, unknown, *_ = ids(us, "time_entries")
     spoil(
@@ -77,7 +77,7 @@ def test_bad_entries(spoilt: Shell) -> None:
 
 
 def test_a_record_without_an_id(spoilt: Shell) -> None:
-    """A null id: set aside as "(no id)" with what it says; the others are delivered and nothing is deleted."""
+    """A null id: rejected as "(no id)" with what it says; the others are delivered and nothing is deleted."""
     victim = ids(spoilt.team, "projects")[0]
     spoilt.sync("--entity", "projects")
     spoil(spoilt.team, "UPDATE projects SET body = json_set(body, '$.id', NULL) WHERE id = ?", victim)

@@ -143,7 +143,7 @@ def test_reports_address(shell: Shell) -> None:
 
 
 def test_unreachable(shell: Shell, untrusted: str) -> None:
-    """No such name, nothing listening, a certificate nobody vouches for, hung up: four different lines."""
+    """No such name, nothing listening, a certificate no one vouches for, hung up: four different lines."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         refused = f"http://127.0.0.1:{unused.getsockname()[1]}"
@@ -180,7 +180,7 @@ def test_unreachable(shell: Shell, untrusted: str) -> None:
     ],
 )
 def test_keys(shell: Shell, changes: dict[str, str | None], what: str, expected: str) -> None:
-    """Unknown, of the wrong kind, of somebody who may not: told apart, and only that is blamed."""
+    """Unknown, of the wrong kind, of someone who may not: told apart, and only that is blamed."""
     assert_failure(the_failure(shell.with_(**changes), code=4), what, expected)
 
 
@@ -357,7 +357,7 @@ def test_one_list_a_user(shell: Shell) -> None:
 
 @pytest.fixture
 def hooked(tmp_path: Path) -> Iterator[tuple[Shell, Registrar]]:
-    """A sandbox of one's own with two webhooks that lead to an address where nobody listens."""
+    """A sandbox of one's own with two webhooks that lead to an address where no one listens."""
     with team(tmp_path) as us, shell_for(us, tmp_path) as shell, us.session(SYNC_HOME=str(shell.home)) as session:
         registrar = Registrar.of(session, open_hooks(session), DEAD)
         registrar.register(Wishes(limit=2))
@@ -377,7 +377,7 @@ def test_webhooks_that_arrive(hooked: tuple[Shell, Registrar]) -> None:
 
 
 def test_webhooks_that_do_not_arrive(hooked: tuple[Shell, Registrar]) -> None:
-    """Nobody there is a warning, since only Clockify's view counts; another program is a failure; no secret is shown."""
+    """No one there is a warning, since only Clockify's view counts; another program is a failure; no secret is shown."""
     shell, registrar = hooked
     receiver = found(shell, "--system", "clockify")["Webhook receiver"]
     assert receiver["verdict"] == "warning"

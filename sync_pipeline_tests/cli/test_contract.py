@@ -101,7 +101,7 @@ def test_sync_for_people(shell: Shell) -> None:
 
 
 def test_what_to_do_next_is_a_verb_of_make_where_there_is_our_makefile(shell: Shell) -> None:
-    """In a checkout; not beside a Makefile of something else."""
+    """In a checkout; not next to a Makefile of something else."""
     (shell.root / "Makefile").write_text("dev:\n\tnpm run dev\n")
     assert "Next: `sync-pipeline dev`" in shell("sync", "--entity", "users", code=0).out
     shutil.copy(ROOT / "Makefile", shell.root)
@@ -260,7 +260,7 @@ def test_verify_says_why_other_counts_are_in_sync(synced: Shell) -> None:
 
 
 def test_status(synced: Shell) -> None:
-    """Each entity's last success, what is pending and what was set aside."""
+    """Each entity's last success, what is pending and what was rejected."""
     document = synced("status", "--json", code=0).document
     for entity in ENTITIES:
         state = document["entities"][entity]
@@ -291,7 +291,7 @@ def test_rejects(shell: Shell) -> None:
 
 
 def test_only_what_the_target_refused_is_retried(shell: Shell) -> None:
-    """What a check set aside is judged anew anyway, and what is no reject at all is said to be none."""
+    """What a check rejected is judged anew anyway, and what is no reject at all is said to be none."""
     for number in range(2):
         shell.team.put_location(f"twin-{number}", location_name="One name", address=str(number))
     shell.sync("--entity", "locations")
@@ -332,7 +332,7 @@ def test_deliveries(synced: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_deliveries_fit_a_terminal(synced: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """80 columns are enough for a line each, with the whole id; of a record nobody sent anything, nothing was sent."""
+    """80 columns are enough for a line each, with the whole id; of a record no one sent anything, nothing was sent."""
     row = synced("deliveries", "--json", code=0).document["deliveries"][0]
     monkeypatch.setattr(terminal.out, "width", 80)
     out = synced("deliveries", "--record", row["source_id"], code=0).out

@@ -242,13 +242,13 @@ def test_without_a_console_the_ui_signs_in_itself(tmp_path: Path) -> None:
         with running(
             SetupService("Ana (console)", root=tmp_path, environ={"SYNC_HOME": str(home)}), Options(port=0)
         ) as console:
-            assert fresh_link(home, unix_time).startswith(console.url)  # a console of its own goes on beside it
+            assert fresh_link(home, unix_time).startswith(console.url)  # a console of its own goes on next to it
         end(us, signal.SIGINT)
     assert not (home / "dagster.json").exists()
 
 
 def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
-    """With credentials set nothing is received and nothing is live until somebody says so."""
+    """With credentials set nothing is received and nothing is live until someone says so."""
     with team(tmp_path / "team") as accounts, developing(tmp_path, "--no-webhooks", **accounts.environ) as us:
         wait_for(lambda: {name for name, _ in ticks(us)} >= SYNC_SENSORS, ARRIVES_SECONDS)
         assert all(said.startswith("SKIPPED ") for _, said in ticks(us)), ticks(us)

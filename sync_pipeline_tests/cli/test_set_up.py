@@ -238,7 +238,7 @@ def test_one_side_the_sandbox_and_the_other_real(us: Team, typed: Shell, tmp_pat
     ],
 )
 def test_what_is_missing_is_named(typed: Shell, words: tuple[str, ...], expected: str) -> None:
-    """Without anybody to ask: exit 2 and the option that answers."""
+    """Without anyone to ask: exit 2 and the option that answers."""
     assert expected in typed("init", *words, code=2).err.replace("\nFix: ", " ")
 
 

@@ -27,7 +27,7 @@ EVIL = "from pathlib import Path\nPath(__file__).with_name('was_here').touch()\n
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A directory with configuration of somebody, and below it the one in which a user works."""
+    """A directory with configuration of someone, and below it the one in which a user works."""
 
     root: Path
     shell: Shell
@@ -122,7 +122,7 @@ def test_a_profile_says_where_secrets_are_sent(shell: Shell) -> None:
 def test_the_set_up_says_where_keys_are_sent(
     shell: Shell, place: str, spoil: Callable[[Path], None], why: str, remedy: str
 ) -> None:
-    """A home that somebody left in the working directory gets no key of the environment."""
+    """A home that someone left in the working directory gets no key of the environment."""
     shell.home.mkdir(mode=0o700)
     (shell.home / "setup.yaml").write_text("clockify:\n  base_url: http://127.0.0.1:1/api/v1\n")
     path = shell.home / place
@@ -149,7 +149,7 @@ def test_a_directory_in_which_files_can_be_replaced(shared: Shared) -> None:
 @only_root
 @pytest.mark.parametrize("spoiled", ["link", "target", "directory of the target"])
 def test_a_link_counts_like_what_it_leads_to(tmp_path: Path, spoiled: str) -> None:
-    """A link of one's own to a file of one's own is fine; each of the three can be somebody else's."""
+    """A link of one's own to a file of one's own is fine; each of the three can be someone else's."""
     target = tmp_path / "kept" / "env"
     target.parent.mkdir()
     target.touch()
@@ -177,7 +177,7 @@ def test_a_group_of_ones_own_is_nobody_else(tmp_path: Path, group: int, is_trust
 
 
 def test_the_search_ends_at_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is above it belongs to somebody else even on a machine with one user; in it and below it counts."""
+    """What is above it belongs to someone else even on a machine with one user; in it and below it counts."""
     home, project = tmp_path / "alice", tmp_path / "alice" / "project"
     project.mkdir(parents=True)
     (tmp_path / "workspace.yaml").touch()
@@ -189,7 +189,7 @@ def test_the_search_ends_at_the_home_directory(tmp_path: Path, monkeypatch: pyte
 
 
 def test_which_env_file_was_read_is_said_once(shared: Shared) -> None:
-    """Each command says it in one line, beside what it prints."""
+    """Each command says it in one line, next to what it prints."""
     for words in (("status", "--json"), ("check", "--json"), ("mapping", "show", "users")):
         ended = shared.shell(*words, code=0)
         assert ended.err.splitlines() == [f"Settings are read from {shared.root / '.env'}."]

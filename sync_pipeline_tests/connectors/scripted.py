@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-Reply = bytes | Iterable[bytes] | None  # piece by piece, as long as somebody listens; None: hang up without a word
+Reply = bytes | Iterable[bytes] | None  # piece by piece, as long as someone listens; None: hang up silently
 Script = Callable[["Asked"], Reply]
 
 

@@ -47,7 +47,7 @@ def test_consent_gives_tokens_for_what_was_asked(shared_sandbox: Running) -> Non
 
 
 def test_every_question_is_another(shared_sandbox: Running) -> None:
-    """State and verifier are never used again, and nobody sees them by accident."""
+    """State and verifier are never used again, and no one sees them by accident."""
     one, two = asked(shared_sandbox), asked(shared_sandbox)
     assert one.state != two.state
     assert one.verifier != two.verifier

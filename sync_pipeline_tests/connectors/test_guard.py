@@ -83,7 +83,7 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Everybody but this machine, reached through a proxy that records."""
+    """Everyone but this machine, reached through a proxy that records."""
     with proxy() as outside:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, outside.url)
@@ -208,7 +208,7 @@ def test_a_redirect_leads_nowhere(world: Proxy) -> None:
 
 
 def test_sandbox_mode_over_a_real_set_up(us: Team, world: Proxy) -> None:
-    """SYNC_MODE=sandbox over real accounts: a whole look at everything reaches the sandbox and nobody else."""
+    """SYNC_MODE=sandbox over real accounts: a whole look at everything reaches the sandbox and no one else."""
     home = us.home.parent
     (home / "real.yaml").write_text(
         f"clockify: {{base_url: 'https://{ELSEWHERE}/api/v1', reports_url: 'https://{ELSEWHERE}/v1', workspace_id: w1}}\n"

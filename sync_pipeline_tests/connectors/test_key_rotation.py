@@ -71,7 +71,7 @@ def test_snapshots_falls_back_for_good(sandbox: Running) -> None:
 
 
 def test_the_new_key_is_used_while_it_works(sandbox: Running) -> None:
-    """Nobody is told anything; the old key may be retired meanwhile."""
+    """No one is told anything; the old key may be retired meanwhile."""
     control(sandbox, "snapshots", keys={NEW_KEY: "valid", SNAPSHOTS_KEY: "expired"})
     keys = Credentials(api_key=NEW_KEY, fallback=SNAPSHOTS_KEY)
 
@@ -84,7 +84,7 @@ def test_the_new_key_is_used_while_it_works(sandbox: Running) -> None:
 
 @pytest.mark.parametrize(("state", "says"), [("revoked", "this key was revoked"), ("expired", "this key has expired")])
 def test_both_keys_rejected(sandbox: Running, state: str, says: str) -> None:
-    """The usual message, which knows neither of them; nobody is told that the fallback is in use."""
+    """The usual message, which knows neither of them; no one is told that the fallback is in use."""
     control(sandbox, "snapshots", keys={NEW_KEY: state, SNAPSHOTS_KEY: state})
     keys = Credentials(api_key=NEW_KEY, fallback=SNAPSHOTS_KEY)
 

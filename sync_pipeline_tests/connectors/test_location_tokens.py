@@ -104,7 +104,7 @@ def test_no_address_of_ours_contains_the_vendors_name() -> None:
 
 
 def test_the_company_asks_for_the_agency_and_the_location_for_its_records(us: HighLevelTeam) -> None:
-    """One token is minted for everybody; a second session uses the same, and its refresh token is not even kept."""
+    """One token is minted for everyone; a second session uses the same, and its refresh token is not even kept."""
     us.sync()
     assert (asked(us, MINT), asked(us, TOKEN)) == (1, 0)
     converged(us)

@@ -63,7 +63,7 @@ def test_numbered_pages_are_read_once_and_none_beyond_the_last(total: int, size:
 
 
 def test_a_server_that_cuts_pages_loses_nothing() -> None:
-    """Asked for 1,000 but given 200 a page, without a word about the last page, the walk goes on to its end."""
+    """Asked for 1,000 but given 200 a page, silently about the last page, the walk goes on to its end."""
     asked: list[int] = []
     get = numbered(450, 200, says_last=False, asked=asked)
     assert run(everything(by_number(get, about=ABOUT, size=1000))) == rows(0, 450)

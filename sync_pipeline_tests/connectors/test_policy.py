@@ -60,7 +60,7 @@ def test_clockify(seen: AttemptResult, action: Action, says: str) -> None:
 
 
 def test_a_refused_report_is_nobodys_record() -> None:
-    """A report that is refused is a mistake in the request; there is no record to set aside."""
+    """A report that is refused is a mistake in the request; there is no record to reject."""
     assert decide(CLOCKIFY_REPORTS, AttemptResult("POST", 400, "501", JSON)).action is Action.FATAL
 
 

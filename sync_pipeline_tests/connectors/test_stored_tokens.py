@@ -132,7 +132,7 @@ def test_a_pair_another_process_renewed_is_used(sandbox: Running, vault: StoredV
 
 
 def test_a_consent_that_was_withdrawn_is_given_up(sandbox: Running, vault: StoredVault) -> None:
-    """One refresh is tried; the reason is stored; from then on nothing is sent and everybody gets that sentence."""
+    """One refresh is tried; the reason is stored; from then on nothing is sent and everyone gets that sentence."""
     vault.keep(authorized(sandbox))
     assert ask(vault, sandbox.snapshots) == [None]
     assert control(sandbox, "snapshots", revoke_consents=True)["revoked"] > 0
@@ -170,7 +170,7 @@ def test_a_pair_without_a_refresh_token_ends(vault: StoredVault) -> None:
 
 
 def test_a_cut_refresh_is_tried_once_more(vault: StoredVault) -> None:
-    """The answer did not arrive: the same token goes once more, before anybody waits."""
+    """The answer did not arrive: the same token goes once more, before anyone waits."""
     vault.keep(PAIR)
     time = Time()
     with scripted(answering(None, FRESH)) as server:

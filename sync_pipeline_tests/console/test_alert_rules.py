@@ -220,7 +220,7 @@ def test_a_mistake_is_told_beside_its_field(
 
 
 def test_a_stale_form_changes_nothing(desk: Browser) -> None:
-    """Somebody else was faster; what was typed stays."""
+    """Someone else was faster; what was typed stays."""
     stale = desk.hidden(HERE)
     send(desk, f"{HERE}/days", {"working_days": ["monday", "sunday"], "holidays": "2026-12-25"})
     answer = desk.send(NEW_RULE, stale, {**RULE, "action": "save"})

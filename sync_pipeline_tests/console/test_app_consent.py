@@ -89,7 +89,7 @@ def test_from_the_consent_to_the_sub_account(browser: Browser, us: Team) -> None
 
 
 def test_the_app_is_taken_out_of_the_sub_account(browser: Browser, us: Team) -> None:
-    """Between the list and the choice: it is said beside the choice, and nothing is connected."""
+    """Between the list and the choice: it is said next to the choice, and nothing is connected."""
     browser.get(decide(authorize(browser), "approve"))
     us.control("POST", "highlevel", {"uninstalled": [HOME]})
     answer = connect(browser, HOME)
@@ -116,7 +116,7 @@ def test_what_the_consent_page_would_refuse_is_said_before(browser: Browser) -> 
 
 
 def test_a_person_refuses(browser: Browser) -> None:
-    """It is told beside the app, and can be asked again."""
+    """It is told next to the app, and can be asked again."""
     answer = browser.get(decide(authorize(browser), "deny"))
     assert answer.status_code == 422
     assert "refused" in Page(answer.text).text

@@ -131,7 +131,7 @@ def test_webhooks_with_their_last_events(here: Connected) -> None:
 
 
 def test_a_key_is_replaced_in_place(here: Connected) -> None:
-    """A wrong one is refused beside its field; a good one is used, and no page ever shows it."""
+    """A wrong one is refused next to its field; a good one is used, and no page ever shows it."""
     wrong = here.browser.post(f"{HERE}/key", {"secret": "a-wrong-key"})
     assert (wrong.status_code, "this api key does not exist" in Page(wrong.text).text.lower()) == (422, True)
     copy = "INSERT OR IGNORE INTO api_keys (key, kind, user_id, note) SELECT ?, kind, user_id, ? FROM api_keys WHERE key = ?"

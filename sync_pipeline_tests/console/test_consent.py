@@ -34,7 +34,7 @@ def test_somebody_allows_the_access(browser: Browser, office: Team) -> None:
 
 
 def test_somebody_refuses(browser: Browser, office: Team) -> None:
-    """That is told beside the way to sign in, and it can be asked again."""
+    """That is told next to the way to sign in, and it can be asked again."""
     answer = browser.get(decide(authorize(browser, office), "deny"))
 
     assert answer.status_code == 422
@@ -75,7 +75,7 @@ def test_a_tampered_state_is_refused(browser: Browser, office: Team, change: str
 
 
 def test_an_answer_for_another_session_is_refused(browser: Browser, office: Team) -> None:
-    """A link with an attacker's code, sent to somebody who is signed in, connects nothing."""
+    """A link with an attacker's code, sent to someone who is signed in, connects nothing."""
     back = decide(authorize(browser, office), "approve")
     with browsing(browser.console) as other:
         assert other.get(back).status_code == 401
@@ -162,7 +162,7 @@ def test_nothing_leads_elsewhere(browser: Browser, name: str) -> None:
 
 
 def test_a_client_that_is_not_known_is_told(browser: Browser, office: Team) -> None:
-    """Before anybody is sent anywhere."""
+    """Before anyone is sent anywhere."""
     answer = snapshots(browser, office, auth="authorization_code", client_id="nobody", client_secret="some-secret")
 
     assert answer.status_code == 422

@@ -208,7 +208,7 @@ def test_a_link_to_the_dashboard_alone(tmp_path: Path, people: str) -> None:
     ],
 )
 def test_a_period_that_is_none(us: Us, query: str, why: str) -> None:
-    """Is named beside its field, and the usual one is shown."""
+    """Is named next to its field, and the usual one is shown."""
     answer = us.browser.get(f"/dashboard?{query}")
     assert (answer.status_code, why in Page(answer.text).text) == (422, True)
 

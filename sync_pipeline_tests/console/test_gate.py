@@ -31,7 +31,7 @@ FORMS = (
     "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8770", "127.0.0.2", "0.0.0.0"]
 )
 def test_a_foreign_host_is_refused(browser: Browser, host: str) -> None:
-    """A name that somebody else's DNS points at loopback reaches nothing, not even the sign-in."""
+    """A name that someone else's DNS points at loopback reaches nothing, not even the sign-in."""
     assert browser.get("/", host=host).status_code == 421
     assert browser.get("/static/console.css", host=host).status_code == 421
     assert browser.get("/sign-in?token=x", host=host).status_code == 421

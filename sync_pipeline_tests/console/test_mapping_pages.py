@@ -1,4 +1,4 @@
-"""The mapping's pages: one table, a field beside its preview, a draft that is published, versions, and a patch for a file."""
+"""The mapping's pages: one table, a field next to its preview, a draft that is published, versions, and a patch for a file."""
 
 from __future__ import annotations
 

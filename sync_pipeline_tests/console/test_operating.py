@@ -32,7 +32,7 @@ def setup(tmp_path: Path) -> SetupService:
 
 @pytest.fixture
 def ana(office: Team, setup: SetupService, tmp_path: Path) -> Iterator[Browser]:
-    """Somebody whose accounts are connected, and live; no daemon runs."""
+    """Someone whose accounts are connected, and live; no daemon runs."""
     office.no_faults()
     office.control("POST", "snapshots", {"keys": {SNAPSHOTS_KEY: "valid"}})
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
@@ -94,7 +94,7 @@ def test_why_a_run_failed(ana: Browser, setup: SetupService) -> None:
 
 
 def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:
-    """What is no run of Dagster, and stands in no list of runs, says why beside its entity."""
+    """What is no run of Dagster, and stands in no list of runs, says why next to its entity."""
     with setup.reading() as session:
         at = session.now()
         sync = session.ledger("users").syncs.begin(observed_at=at, at=at)
@@ -112,7 +112,7 @@ def test_what_was_declined_is_not_advised_any_more(office: Team, ana: Browser, s
         assert office.sync_one(session, "projects").held_deletes == len(made)
     (run,) = [path for path in links(ana, "/activity?outcome=success") if path.startswith("/activity/run/")][:1]
     (asked,) = requests(setup)
-    for project in made:  # people see names, the ids beside them
+    for project in made:  # people see names, the ids next to them
         assert re.search(f"Short-lived \\d {project} deleted", text(ana, f"/approvals/{asked.approval.id}"))
     assert re.search(r"Deleting 8 projects : Short-lived \d, Short-lived \d, Short-lived \d and 5 more", text(ana, "/"))
     assert "Allow or decline it under Approvals. Open approvals" in text(ana, run)
@@ -142,7 +142,7 @@ def test_what_is_left_of_the_hour(ana: Browser, setup: SetupService) -> None:
 
 
 def test_what_was_typed_wrong_is_typed_again(office: Team, desk_browser: Browser) -> None:
-    """A key that was entered just now: nobody is sent to a variable or to a stored secret, and what is told comes first."""
+    """A key that was entered just now: no one is sent to a variable or to a stored secret, and what is told comes first."""
     page = look(desk_browser, office, secret=WRONG)
     text = Page(page.text).text
     assert (

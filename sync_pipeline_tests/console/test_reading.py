@@ -173,7 +173,7 @@ def test_a_run(live: Live, office: Team) -> None:
 
 @pytest.mark.parametrize("words", ["id", "email", "name", "target"])
 def test_a_record_is_found(live: Live, words: str) -> None:
-    """By its id, an address, the beginning of a name; people see the name, and the id small beside it."""
+    """By its id, an address, the beginning of a name; people see the name, and the id small next to it."""
     user = live.user
     asked = {"id": user["id"], "email": user["email"], "name": user["name"][:-2].lower(), "target": user["id"]}[words]
     page = live.browser.page(f"/records?q={quote(asked)}")

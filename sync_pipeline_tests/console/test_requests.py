@@ -125,7 +125,7 @@ def test_where_nothing_may_be_written_only_a_comparison_is_asked_for(desk_browse
 
 
 def test_without_a_daemon_the_page_says_so(tmp_path: Path) -> None:
-    """Beside the buttons and on the page of the request; one that nobody takes can be cancelled."""
+    """Next to the buttons and on the page of the request; one that no one takes can be cancelled."""
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
         browser.sign_in()
         assert "No Dagster daemon has reported yet" in browser.page("/").text

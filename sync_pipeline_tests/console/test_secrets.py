@@ -56,7 +56,7 @@ def test_a_key_is_replaced_while_live_syncing_goes_on(desk_browser: Browser, off
 def test_what_does_not_work_is_not_taken(
     desk_browser: Browser, office: Team, name: str, secret: str, expected: str
 ) -> None:
-    """It is told beside its field; the one in use stays, without a fallback."""
+    """It is told next to its field; the one in use stays, without a fallback."""
     connect(desk_browser, office)
     answer = desk_browser.post("/secrets/rotate", {"name": name, "secret": secret})
 

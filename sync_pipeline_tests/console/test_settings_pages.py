@@ -59,7 +59,7 @@ def test_a_moment_in_the_zone_that_was_chosen(reader: Reader, now: datetime | No
 
 
 def test_times_of_all_pages_are_in_the_zone_without_scripts(desk_browser: Browser, office: Team) -> None:
-    """With UTC beside them; before a zone is chosen they are in UTC."""
+    """With UTC next to them; before a zone is chosen they are in UTC."""
     connect(desk_browser, office)
     with service(desk_browser).reading() as session:
         session.ledger("users").rejects.replace(

@@ -55,7 +55,7 @@ def test_from_an_empty_database_to_live(
 
 
 def step_1(ana: Walker) -> None:
-    """A wrong key and a plain member's are told beside their fields; then the workspace is picked."""
+    """A wrong key and a plain member's are told next to their fields; then the workspace is picked."""
     ana.look_up("nobody-ever-made-this-key")
     ana.is_refused_at("secret", "does not exist")
     ana.reload()

@@ -28,7 +28,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole
 
 @pytest.fixture
 def ana(chrome: Browser, console: RunningConsole, office: Team) -> Iterator[Walker]:
-    """Somebody who is signed in."""
+    """Someone who is signed in."""
     with walking(chrome, console.link(), office) as walker:
         yield walker
 
@@ -74,7 +74,7 @@ def test_a_whole_step_by_keyboard(ana: Walker) -> None:
 
 
 def test_scripts_are_text(ana: Walker) -> None:
-    """In every field of every form, and in the names of records: shown as they are, run by nobody."""
+    """In every field of every form, and in the names of records: shown as they are, run by no one."""
     assert ana.us is not None
     ana.us.clockify("POST", "/projects", {"name": SCRIPT})
     ana.connect_clockify()

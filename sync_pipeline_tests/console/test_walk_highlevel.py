@@ -94,7 +94,7 @@ def make(ana: Walker) -> None:
 
 
 def play(ana: Walker, button: str) -> None:
-    """Somebody presses a button of the sandbox lab."""
+    """Someone presses a button of the sandbox lab."""
     ana.to("/settings/sandbox")
     ana.press(button)
     ana.sees(re.compile("Broken on purpose|Everything works"))

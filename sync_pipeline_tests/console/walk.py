@@ -1,4 +1,4 @@
-"""Somebody at a real browser: what he or she does at each step, and a watch for whatever a page must never do."""
+"""Someone at a real browser: what he or she does at each step, and a watch for whatever a page must never do."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Watch:
 
 @dataclass(slots=True)
 class Walker:
-    """Somebody who walks through the console; ``us`` is whose systems are connected, at addresses of their own."""
+    """Someone who walks through the console; ``us`` is whose systems are connected, at addresses of their own."""
 
     page: Page
     url: str
@@ -143,7 +143,7 @@ class Walker:
         expect(self.page.get_by_role("status").filter(has_text=text)).to_be_visible(timeout=PATIENCE_MS)
 
     def is_refused_at(self, name: str, text: str | re.Pattern[str]) -> None:
-        """The message stands beside the field; the field says that it is wrong; the summary on top has the focus."""
+        """The message stands next to the field; the field says that it is wrong; the summary on top has the focus."""
         expect(self.page.locator(f"#{name}-problem")).to_contain_text(text, timeout=PATIENCE_MS)
         expect(self.page.locator(f"#{name}")).to_have_attribute("aria-invalid", "true")
         expect(self.page.locator(".errors")).to_be_focused()
@@ -257,7 +257,7 @@ class Walker:
 
 @contextmanager
 def walking(browser: Browser, link: str, us: Team | None = None) -> Iterator[Walker]:
-    """Somebody opens the link in a browser of his or her own; at the end nothing went wrong in any page.
+    """Someone opens the link in a browser of his or her own; at the end nothing went wrong in any page.
 
     No page asked another host for anything.
     """

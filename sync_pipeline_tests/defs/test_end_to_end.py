@@ -59,17 +59,17 @@ def test_one_edit_costs_one_read_and_one_write(us: Team, on: Live) -> None:
 
 
 def edited(us: Team, entry: Json) -> Json:
-    """Somebody edits it."""
+    """Someone edits it."""
     return us.change_entry(entry, description="edited")
 
 
 def moved(us: Team, entry: Json) -> Json:
-    """Somebody corrects the day."""
+    """Someone corrects the day."""
     return us.change_entry(entry, start=instant(morning(9, 3)), end=instant(morning(9, 4)))
 
 
 def deleted(us: Team, entry: Json) -> Json:
-    """Somebody deletes it."""
+    """Someone deletes it."""
     us.clockify("DELETE", f"/time-entries/{entry['id']}")
     return entry
 
@@ -105,7 +105,7 @@ def test_our_own_writes_end_as_events(us: Team, on: Live) -> None:
 
 
 def test_a_mended_client_comes_back_once(us: Team, on: Live) -> None:
-    """Somebody edits a client, we write it back, and the event about that write leads to nothing more."""
+    """Someone edits a client, we write it back, and the event about that write leads to nothing more."""
     location = next(iter(us.at_snapshots("locations").values()))
     client = us.client(str(location["location_name"]))
     kept = {name: client[name] for name in ("name", "note", "email", "archived")}

@@ -203,7 +203,7 @@ def test_only_time_entries_are_partitioned(defs: dg.Definitions) -> None:
 
 
 def test_assets_describe_themselves(defs: dg.Definitions) -> None:
-    """Description, kinds, owners, group, column schema and column lineage are there for everybody to read."""
+    """Description, kinds, owners, group, column schema and column lineage are there for everyone to read."""
     graph = defs.resolve_asset_graph()
     for name in ENTITIES:
         node = graph.get(dg.AssetKey(name))

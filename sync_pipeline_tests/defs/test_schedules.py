@@ -80,7 +80,7 @@ def test_the_nightly_pass_reads_a_small_entity_in_full(us: Team, on: Live, entit
 
 
 def test_the_weekly_verify_repairs(us: Team, on: Live) -> None:
-    """Somebody's edit at the target is found and put right."""
+    """Someone's edit at the target is found and put right."""
     victim = next(iter(us.at_snapshots("users")))
     us.snapshots("PUT", f"/users/{victim}", {"name": "Somebody Else"})
     (request,) = turn(on, "weekly_verify_users")[0]
@@ -224,7 +224,7 @@ def test_a_run_of_another_machine_lives_as_long_as_it_holds_its_lock(us: Team, o
 
 
 def test_a_run_of_a_version_without_locks_is_believed_for_a_day(us: Team, on: Live) -> None:
-    """On another machine nobody can see whether it lives; here its process tells."""
+    """On another machine no one can see whether it lives; here its process tells."""
     elsewhere = started(on, "sync_users", "1@1@elsewhere")
     url = us.settings().store_url
     assert health(on, elsewhere) == WorkerStatus.RUNNING

@@ -120,7 +120,7 @@ def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None
 
 
 def test_a_witness_that_is_gone_as_well_is_no_witness(us: Team, on: Live) -> None:
-    """Another entry was deleted and nobody told: the delete we heard of is confirmed by one that does live."""
+    """Another entry was deleted and no one told: the delete we heard of is confirmed by one that does live."""
     silent, reported = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
     for entry in (silent, reported):
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
@@ -247,7 +247,7 @@ def test_many_changes_become_few_runs(us: Team, on: Live) -> None:
 
 
 def test_many_deletes_of_what_we_never_had_end(us: Team, on: Live) -> None:
-    """Events about entries nobody knows: their days are read, then they are looked up one by one, and all are closed."""
+    """Events about entries no one knows: their days are read, then they are looked up one by one, and all are closed."""
     user = us.users()[0]["id"]
     made = [us.add_entry(user, morning(2, hour)) for hour in range(23)]
     for entry in made:
@@ -321,7 +321,7 @@ def test_a_stream_of_events_does_not_hold_a_tick(us: Team, on: Live, seconds: st
 
 
 def test_a_sensor_that_looks_rarely_does_not_listen(us: Team, on: Live) -> None:
-    """It looks once and is done: with the usual interval nobody waits for seconds."""
+    """It looks once and is done: with the usual interval no one waits for seconds."""
     on.patch.setattr("sync_pipeline.defs.sensors.sleep", lambda _: pytest.fail("it waits"))
     assert on.tick("time_entries").said == "nothing new"
     assert us.users()

@@ -42,7 +42,7 @@ pytestmark = pytest.mark.outside
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A directory with what a clone has; nobody has set anything."""
+    """A directory with what a clone has; no one has set anything."""
 
     root: Path
     run_id: str = ""
@@ -199,7 +199,7 @@ def test_which_storage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("config", UNUSABLE)
 def test_postgresql_without_its_driver_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str) -> None:
-    """No run would ever start on it, and nobody would say why."""
+    """No run would ever start on it, and no one would say why."""
     monkeypatch.setenv("DAGSTER_PG_BARE", "postgresql://dagster:s3cret@db/dagster")
     file = tmp_path / "dagster.yaml"
     file.write_text(config)

@@ -48,7 +48,7 @@ def rejected_before(session: Session, entry: str, project: str, rule: str) -> No
 
 
 def test_an_entry_arrives_as_soon_as_its_project_can_be_delivered(us: Team, on: Live) -> None:
-    """The project is renamed; nobody touches the entry."""
+    """The project is renamed; no one touches the entry."""
     project = us.clockify("POST", "/projects", {"name": "far too long " * 8})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)["id"]
     us.sync()
@@ -79,7 +79,7 @@ def test_an_entry_whose_project_turns_out_to_be_undeliverable_says_so_at_once(us
 
 @pytest.mark.parametrize("rule", OLD_RULES)
 def test_what_an_earlier_version_rejected_is_checked_once_more(us: Team, on: Live, rule: str) -> None:
-    """Of a project that is deleted, or that nobody ever knew: the entry arrives with the bare id, and that is that."""
+    """Of a project that is deleted, or that no one ever knew: the entry arrives with the bare id, and that is that."""
     project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)["id"]
     us.delete_project(project)

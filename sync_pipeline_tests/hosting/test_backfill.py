@@ -108,7 +108,7 @@ class Asking:
 
 @pytest.fixture
 def asking(us: Team, on: Live) -> Iterator[Asking]:
-    """Somebody who asks, with the team's other entities synced."""
+    """Someone who asks, with the team's other entities synced."""
     us.sync("locations", "users", "projects")
     with us.session() as session:
         yield Asking(on, session)

@@ -164,7 +164,7 @@ def test_many_at_once_are_the_same_as_one_by_one(records: list[dict[str, Any]]) 
 
 
 def test_the_hash_is_the_one_of_yesterday() -> None:
-    """A changed hash means a full rewrite of everybody's target: whoever changes it raises HASH_VERSION."""
+    """A changed hash means a full rewrite of everyone's target: whoever changes it raises HASH_VERSION."""
     spec = SPECS["projects"]
     (row,) = canonical_rows(spec, checked(spec, {"id": "p1", "name": "Büro", "archived": False}))
     assert row[1] == "8d245ef0a7330c869afb2c6985f5a071"

@@ -97,7 +97,7 @@ def test_the_id_fields_of_both_sides(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_changes_nothing(tmp_path: Path) -> None:
-    """Other files beside the mappings are of no interest."""
+    """Other files next to the mappings are of no interest."""
     (tmp_path / "README.md").write_text("notes")
     assert load_specs(tmp_path) == SPECS
 
@@ -390,7 +390,7 @@ def test_a_mappings_directory_that_is_not_there_is_a_setting_to_mend(tmp_path: P
 
 
 def test_two_files_of_one_entity_are_refused(tmp_path: Path) -> None:
-    """Nobody should have to guess whether .yaml or .yml wins."""
+    """No one should have to guess whether .yaml or .yml wins."""
     (tmp_path / "users.yml").write_text("description: a")
     with pytest.raises(ConfigError, match=r"users.yaml and users.yml"):
         overridden(tmp_path, "users", "description: b")

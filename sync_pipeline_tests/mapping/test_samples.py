@@ -1,4 +1,4 @@
-"""The samples beside the entities are tests as data."""
+"""The samples next to the entities are tests as data."""
 
 from __future__ import annotations
 

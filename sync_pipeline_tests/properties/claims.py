@@ -21,7 +21,7 @@ from sync_pipeline_tests.properties.versions import SOURCES, TARGETS, Past, Stat
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Somebody said that it is done."""
+    """Someone said that it is done."""
 
     said: str
     entity: str

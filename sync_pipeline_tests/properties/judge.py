@@ -46,7 +46,7 @@ def still(team: Team) -> Team:
 
 
 class _Still(Team):
-    """Nobody changes anything while it is looked at."""
+    """No one changes anything while it is looked at."""
 
     def _ask(self, method: str, url: str, key: str, body: Any, params: Mapping[str, Any]) -> Any:
         asked = (method, url, tuple(params.items()))
@@ -155,12 +155,12 @@ def _clients_are_right(team: Team, session: Session) -> None:
         if len(name) > 100:
             assert key in rejects, f"location {key} has too long a name, and was not set aside"
         elif names[name] > 1:
-            # The one whose client has the name already keeps it; nobody else gets it.
+            # The one whose client has the name already keeps it; no one else gets it.
             kept = [k for k, other in locations.items() if other["location_name"].strip() == name and k not in rejects]
             assert len(kept) <= 1, f"{kept} clash, and were not set aside"
             assert not kept or not clients[name]["archived"]
         elif key in rejects:
-            # The only other reason: the name is held by the client of a location that is itself set aside.
+            # The only other reason: the name is held by the client of a location that is itself rejected.
             assert name in clients, f"location {key} was set aside for no reason"
         else:
             client = clients.get(name)

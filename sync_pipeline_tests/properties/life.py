@@ -14,7 +14,7 @@ from sync_pipeline_tests.harness import LOOK_BACK, Json, Team, instant, morning
 
 @dataclass(frozen=True, slots=True)
 class Deed:
-    """One thing somebody does: to whom or what (an index into what there is), and the details."""
+    """One thing someone does: to whom or what (an index into what there is), and the details."""
 
     kind: str
     which: int
@@ -59,7 +59,7 @@ def _add_empty_entry(team: Team, deed: Deed, _number: int) -> None:
 
 def _stopped(team: Team) -> list[Json]:
     projects = {project["id"] for project in team.projects()}
-    # Clockify lets nobody edit an entry whose project is gone.
+    # Clockify lets no one edit an entry whose project is gone.
     return [e for e in team.entries() if e["timeInterval"]["end"] and e["projectId"] in {*projects, None}]
 
 
@@ -75,7 +75,7 @@ def _move_entry(team: Team, deed: Deed, number: int) -> None:
 
 
 def _restart_entry(team: Team, deed: Deed, _number: int) -> None:
-    """Somebody clears the end: it is running again."""
+    """Someone clears the end: it is running again."""
     if entry := _pick(_stopped(team), deed):
         team.change_entry(entry, end=None)
 

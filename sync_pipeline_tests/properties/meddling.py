@@ -12,21 +12,21 @@ CLIENT_FIELDS = ("name", "address", "note", "archived", "currencyId", "ccEmails"
 
 
 def _restore_entry(team: Team, deed: Deed, _number: int) -> None:
-    """Somebody takes a deletion back: the entry is there again, under its old id."""
+    """Someone takes a deletion back: the entry is there again, under its old id."""
     gone = team.sandbox.world.db.execute("SELECT id FROM deleted WHERE kind = 'time_entries' ORDER BY id").fetchall()
     if gone:
         team.control("POST", "time_entries/restore", {"ids": [gone[deed.which % len(gone)]["id"]]})
 
 
 def _edit_target(team: Team, deed: Deed, _number: int) -> None:
-    """Somebody changes a delivered record in the Snapshots system."""
+    """Someone changes a delivered record in the Snapshots system."""
     entity, field = [("time_entries", "description"), ("projects", "project_name"), ("users", "email")][deed.which % 3]
     if found := sorted(team.at_snapshots(entity)):
         team.snapshots("PUT", f"/{entity}/{found[deed.which % len(found)]}", {field: f"meddled{deed.which}@x.example"})
 
 
 def _delete_target(team: Team, deed: Deed, _number: int) -> None:
-    """Somebody deletes a delivered record in the Snapshots system."""
+    """Someone deletes a delivered record in the Snapshots system."""
     entity = ("time_entries", "projects", "users")[deed.which % 3]
     if found := sorted(team.at_snapshots(entity)):
         team.snapshots("DELETE", f"/{entity}/{found[deed.which % len(found)]}")

@@ -49,7 +49,7 @@ from sync_pipeline_tests.scenarios.dagster_runs import enter
 
 PRESENT = "X-Sandbox-Present"
 DEEDS = {**_DEEDS, **{name: MEDDLING[name] for name in ("restore entry", "edit user")}}
-"""What people do at the sources; what somebody does to the target behind our back is no matter of this law."""
+"""What people do at the sources; what someone does to the target behind our back is no matter of this law."""
 OFTEN = ("add entry", *("edit entry", "move entry", "delete entry") * 2, "restore entry")
 READS = {
     "time_entries": {"report": "POST */reports/detailed", "users": "GET */user/*/time-entries"},

@@ -266,7 +266,7 @@ def test_a_day_that_is_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTe
         us.sync("time_entries")
     assert _to_highlevel(us) == 0  # every process knows
     us.sandbox.world.clock.advance(timedelta(days=1))
-    with clock_from(utc_now() + timedelta(minutes=16)):  # and looks again: nobody says when the day is over
+    with clock_from(utc_now() + timedelta(minutes=16)):  # and looks again: no one says when the day is over
         us.sync()
     assert len(us.at_snapshots("time_entries")) == 31
     changes_nothing(us)

@@ -92,7 +92,7 @@ def test_a_clock_of_highlevels_that_differs_changes_nothing(us: HighLevelTeam, h
 
 
 def test_another_record_with_its_key_hides_no_interrupted_create(us: HighLevelTeam) -> None:
-    """One whose key was changed by hand is older, and belongs to another entry: the new one is found beside it."""
+    """One whose key was changed by hand is older, and belongs to another entry: the new one is found next to it."""
     us.sync("time_entries")
     (older,) = records(us)
     made = us.add_entry(us.users()[1]["id"], morning(3), description="another")

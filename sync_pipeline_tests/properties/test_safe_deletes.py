@@ -77,7 +77,7 @@ def test_users_have_no_read_by_id_so_a_second_complete_list_confirms(tmp_path: P
         us.fault("status", "GET */users", status=200, body=without, headers={"Last-Page": "true"}, count=3)
         us.forget_stats()
         assert us.sync("users")["users"].deleted == 1
-        assert us.requests()[USERS] == 3  # the list, the proof that the key sees everybody, and the list again
+        assert us.requests()[USERS] == 3  # the list, the proof that the key sees everyone, and the list again
         assert users[-1]["id"] not in us.at_snapshots("users")
         us.no_faults()
         us.sync("users")  # and it is back as soon as it is listed again
@@ -240,7 +240,7 @@ def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
         us.forget_stats()
         assert us.sync("time_entries", days=Days(day(9), day(8)))["time_entries"].deleted == 0
         assert us.sync("time_entries")["time_entries"].deleted == 0
-        assert us.writes() == {"time_entries": 1}  # nobody knows what became of the failed delete
+        assert us.writes() == {"time_entries": 1}  # no one knows what became of the failed delete
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
         us.fault("status", us.route("DELETE /snapshots/*"), status=503)
         with pytest.raises(RetryableApiError):
@@ -252,7 +252,7 @@ def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
 
 
 def test_what_was_excluded_and_is_gone_is_deleted(tmp_path: Path) -> None:
-    """A timer that was started again and then deleted has no last good state that anybody should keep."""
+    """A timer that was started again and then deleted has no last good state that anyone should keep."""
     with team(tmp_path) as us:
         us.sync()
         entry = us.add_entry(us.users()[0]["id"], morning(0, 0))

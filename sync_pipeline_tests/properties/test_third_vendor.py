@@ -122,7 +122,7 @@ def test_a_thing_that_is_there_is_adopted_and_a_refused_one_is_rejected(tmp_path
 
 
 def test_only_what_is_proven_to_be_deleted_is_deleted(tmp_path: Path) -> None:
-    """Law 6: what a list lacks by mistake is read by id; and most of what there is waits until somebody allows it."""
+    """Law 6: what a list lacks by mistake is read by id; and most of what there is waits until someone allows it."""
     with three(tmp_path) as (us, tiny):
         ids = [str(tiny.put("notes", text=f"note {number}")["id"]) for number in range(20)]
         tiny.settle()
@@ -202,7 +202,7 @@ def test_the_key_stays_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture, 
 
 
 def test_what_says_that_it_is_done_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 9: a run beside a newer one that is killed at every third moment says "done" only of what is there."""
+    """Law 9: a run next to a newer one that is killed at every third moment says "done" only of what is there."""
     with three(tmp_path) as (us, tiny):
         us.sync()
         said = set()

@@ -1,4 +1,4 @@
-"""A third vendor beside both systems: Clockify's tags go there, its notes to the Snapshots API; and what people do in all three."""
+"""A third vendor next to both systems: Clockify's tags go there, its notes to the Snapshots API; and what people do in all three."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ DEEDS = st.lists(
 
 @contextmanager
 def three(root: Path) -> Iterator[tuple[Team, Tiny]]:
-    """The team's two systems, and the third vendor beside them."""
+    """The team's two systems, and the third vendor next to them."""
     with serving() as tiny, team(root, entries=0, users=1, projects=0, clients=0, locations=0) as us:
         us.control("POST", "entities", {"entity": "notes", "id_field": "note_id"})
         write_mapping(us, "tags.yaml", TAGS)
@@ -114,7 +114,7 @@ def changes_nothing(us: Team, tiny: Tiny) -> None:
 
 
 def notes_of_people(tiny: Tiny) -> dict[str, Any]:
-    """What is at the things that nobody maps."""
+    """What is at the things that no one maps."""
     return {key: thing.get("note") for key, thing in tiny.records.get("things", {}).items()}
 
 

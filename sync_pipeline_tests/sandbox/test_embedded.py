@@ -186,7 +186,7 @@ def test_the_sandbox_as_a_document(place: Place, asked: signal.Signals, ended: t
 
 
 def test_dev_as_a_document(place: Place) -> None:
-    """`dev --json` prints one document, whatever Dagster prints beside it; the sandbox ends with it."""
+    """`dev --json` prints one document, whatever Dagster prints next to it; the sandbox ends with it."""
     place.home.mkdir()
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(ROOT / name, place.home.parent / name)

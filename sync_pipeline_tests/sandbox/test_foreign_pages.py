@@ -51,7 +51,7 @@ def test_a_page_of_another_site_is_refused(sandbox: Running, asked: tuple[str, s
 )
 @pytest.mark.parametrize("asked", [READ, WRITE, KEYED, TOKEN, ("GET", "/")], ids=str)
 def test_dns_rebinding_is_refused(sandbox: Running, asked: tuple[str, str], host: str) -> None:
-    """A name of somebody else's reaches nothing, although to the browser the page is of the same origin."""
+    """A name of someone else's reaches nothing, although to the browser the page is of the same origin."""
     assert ask(sandbox, asked, Host=host) == 421
 
 

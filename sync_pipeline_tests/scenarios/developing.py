@@ -1,4 +1,4 @@
-"""`sync-pipeline dev` as people run it: in a directory of its own, on ports nobody uses, until it answers everywhere."""
+"""`sync-pipeline dev` as people run it: in a directory of its own, on ports no one uses, until it answers everywhere."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Developing:
         return answer.json() if answer.content else None
 
     def clockify(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Somebody works in Clockify; ``path`` is below the workspace."""
+        """Someone works in Clockify; ``path`` is below the workspace."""
         workspace = self.ask("GET", "/clockify/api/v1/workspaces")[0]["id"]
         return self.ask(method, f"/clockify/api/v1/workspaces/{workspace}{path}", body, **params)
 
@@ -173,7 +173,7 @@ def environment(root: Path, **more: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port nobody listens on, of those that no system gives to an outgoing connection meanwhile."""
+    """A port no one listens on, of those that no system gives to an outgoing connection meanwhile."""
     while True:
         port = secrets.choice(BELOW_OUTGOING)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):

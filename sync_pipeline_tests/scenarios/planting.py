@@ -88,7 +88,7 @@ class Hunt:
 
 
 def _shapes(secret: str) -> Iterator[bytes]:
-    """A secret as anybody could read it: plain, in an address, in hexadecimal, and in Base64 wherever it begins."""
+    """A secret as anyone could read it: plain, in an address, in hexadecimal, and in Base64 wherever it begins."""
     data = secret.encode()
     yield data
     yield quote(secret, safe="").encode()

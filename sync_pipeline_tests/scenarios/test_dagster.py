@@ -173,7 +173,7 @@ def test_the_first_contact_with_real_accounts_needs_a_word_in_dagster_too(
             assert "Nothing was ever delivered to these accounts" in (volume.description or "")
             assert "first_contact: true" in (volume.description or "")
             (message,) = failures(sync(us, instance, "users", first_contact=True))
-            assert "POST /users/batch" in message  # nobody listens at this address
+            assert "POST /users/batch" in message  # no one listens at this address
         with us.session() as session:
             assert tables(session, "records")["records"]
 

@@ -1,4 +1,4 @@
-"""Somebody who left is forgotten: their name is in no file any more, and nothing brings it back."""
+"""Someone who left is forgotten: their name is in no file any more, and nothing brings it back."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_nothing_of_the_person_is_left_and_nothing_comes_back(
     there = us.at_snapshots("time_entries")
     assert set(there) == before
     assert (there[kept["id"]]["user_id"], there[kept["id"]]["description"]) == (person, None)
-    # Clockify's own API edits no entry of somebody who was removed; an import or a bulk edit does.
+    # Clockify's own API edits no entry of someone who was removed; an import or a bulk edit does.
     edit = "UPDATE time_entries SET shared = replace(shared, '\"billable\":false', '\"billable\":true') WHERE id = ?"
     us.sandbox.world.db.execute(edit, (kept["id"],))
     us.sync("time_entries")

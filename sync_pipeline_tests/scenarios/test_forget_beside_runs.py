@@ -1,4 +1,4 @@
-"""Somebody is forgotten while runs are under way: neither waits for the other for good, and nothing comes back."""
+"""Someone is forgotten while runs are under way: neither waits for the other for good, and nothing comes back."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
 
 
 def _leaver(us: Team) -> tuple[str, Json]:
-    """Somebody who is removed from the workspace, and an entry of theirs that stays."""
+    """Someone who is removed from the workspace, and an entry of theirs that stays."""
     person = somebody(us)["id"]
     entry = us.add_entry(person, morning(2), description=WORDS)
     us.sync()

@@ -1,4 +1,4 @@
-"""Clockify's Free plan, whose 30 requests an hour are few: runs wait for their turn, and nobody takes that for their end."""
+"""Clockify's Free plan, whose 30 requests an hour are few: runs wait for their turn, and no one takes that for their end."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def standing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_that_waits_an_hour_for_its_turn_is_not_declared_dead(us: Team, on: Live) -> None:
-    """On another machine, whose process nobody can see: only its lock says that it lives. No request is refused."""
+    """On another machine, whose process no one can see: only its lock says that it lives. No request is refused."""
     run = on.instance.create_run_for_job(
         on.defs.resolve_job_def("sync_time_entries"),
         tags={PROCESS_TAG: "1@1@elsewhere", LOCK_TAG: "true"},

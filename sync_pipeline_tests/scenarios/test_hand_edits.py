@@ -1,4 +1,4 @@
-"""Records that somebody changes or deletes by hand in HighLevel are corrected within a tick of the sensors, by its webhooks."""
+"""Records that someone changes or deletes by hand in HighLevel are corrected within a tick of the sensors, by its webhooks."""
 
 from __future__ import annotations
 

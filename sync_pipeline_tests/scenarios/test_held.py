@@ -250,7 +250,7 @@ def test_first_contact_is_held_until_it_is_allowed(
             SURFACES[surface](office, "first_contact", request, monkeypatch)
             code, message = office.type("sync", "--entity", "projects")
             assert code == 1, message
-        assert "POST /projects/batch" in message.replace("\n", " ")  # it went ahead: nobody listens at this address
+        assert "POST /projects/batch" in message.replace("\n", " ")  # it went ahead: no one listens at this address
 
 
 WARNING = "Live syncing is on. Saving a change here pauses it"
@@ -290,7 +290,7 @@ def test_the_console_says_what_a_change_does_to_live_syncing(tmp_path: Path) -> 
             assert read_live_status(office.setup).is_live
             office.setup.change({"mappings.projects.fields.color": "drop"}, "mapping changed", "by a script")
             assert BAND in browser.page("/").text
-            browser.post("/live", {"on": ""})  # turned off by somebody, it is off and not paused
+            browser.post("/live", {"on": ""})  # turned off by someone, it is off and not paused
             assert BAND not in browser.page("/").text
 
 

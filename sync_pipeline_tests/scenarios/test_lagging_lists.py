@@ -191,7 +191,7 @@ def test_an_event_on_a_day_that_a_newer_read_loaded_is_not_closed_by_an_older_on
 
 
 def test_what_came_by_id_while_a_list_lags_is_not_missing(us: Team) -> None:
-    """Many entries came in by their events: the list that lacks them asks nobody to delete them."""
+    """Many entries came in by their events: the list that lacks them asks no one to delete them."""
     _freeze(us)
     made = _add(us, 12)
     assert _by_id(us, *made).created == 12

@@ -18,7 +18,7 @@ FEW = {"SYNC_MAX_CREATES": "3"}
 
 
 def allow(us: Team, guard: str) -> None:
-    """Somebody approves what is held."""
+    """Someone approves what is held."""
     with us.session() as session:
         asked = list_approvals(session.store, session.pair, session.now(), limit=10)
         (request,) = [one for one in asked if one.guard == guard and one.decision is None]

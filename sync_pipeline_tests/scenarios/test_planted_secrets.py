@@ -257,7 +257,7 @@ def test_the_path_in_the_console_shows_no_secret(
 
 
 class BrokenClock:
-    """Tells the time until it breaks, with a message nobody may ever see."""
+    """Tells the time until it breaks, with a message no one may ever see."""
 
     is_broken = False
 
@@ -290,7 +290,7 @@ def _enter_wrong_and_right(us: Team, browser: Browser) -> None:
 
 
 def _consent(us: Team, browser: Browser, hunt: Hunt) -> None:
-    """Denied, answered with a code of nobody's, and allowed."""
+    """Denied, answered with a code of no one's, and allowed."""
     client = {"client_id": planting.CLIENT, "client_secret": planting.CLIENT_SECRET}
     assert browser.get(decide(authorize(browser, us, **client), "deny")).status_code == 422
     state = query_of(authorize(browser, us, **client), "state")

@@ -93,7 +93,7 @@ def test_nothing_is_doubled_and_nothing_is_lost(us: Team, back_up: Callable[[], 
     us.verify(repair=True)
 
     us.settle()
-    # Of this one neither Clockify nor the back-up knows, so it could be anybody's: it is named, and never touched.
+    # Of this one neither Clockify nor the back-up knows, so it could be anyone's: it is named, and never touched.
     assert us.verify("time_entries")["time_entries"].foreign == 1
     us.snapshots("DELETE", f"/time_entries/{short_lived['id']}")
     us.settle()

@@ -184,7 +184,7 @@ def hearing(us: Team, root: Path, patch: pytest.MonkeyPatch) -> Iterator[Live]:
 
 
 def test_a_mapping_change_that_would_rewrite_most_of_the_target_is_held(tmp_path: Path) -> None:
-    """Until somebody accepts it; then every record is rewritten once. A new record is loaded meanwhile."""
+    """Until someone accepts it; then every record is rewritten once. A new record is loaded meanwhile."""
     with team(tmp_path) as us:
         us.sync()
         write_mapping(
@@ -252,7 +252,7 @@ def test_an_older_batch_never_replaces_a_newer_one(tmp_path: Path) -> None:
 
 
 def test_a_record_the_target_refuses_waits_for_a_change_or_a_retry(tmp_path: Path) -> None:
-    """It is set aside with the target's words, not sent again and again, and no drift; mended, it is delivered."""
+    """It is rejected with the target's words, not sent again and again, and no drift; mended, it is delivered."""
     with team(tmp_path, entries=0) as us:
         project = us.projects()[0]["id"]
         refusal = {"results": [{"id": project, "status": "refused", "error": {"code": "too_long", "detail": "no"}}]}

@@ -36,7 +36,7 @@ def desk_of(team: Team, environ: Mapping[str, str] | None = None, by: str = "ann
 
 
 def on_the_sandbox(setup: SetupService, team: Team) -> SetupService:
-    """Set up on the embedded sandbox, without asking anybody."""
+    """Set up on the embedded sandbox, without asking anyone."""
     return _set_up(setup, team, "sandbox", "sandbox", "sandbox")
 
 

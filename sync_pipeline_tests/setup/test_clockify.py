@@ -114,7 +114,7 @@ def test_an_addon_token(us: Team, setup: SetupService) -> None:
 
 
 def test_a_stored_key_goes_to_its_own_address_only(us: Team, setup: SetupService, elsewhere: Scripted) -> None:
-    """Another base URL, or another reports URL beside the same one: the other host is not asked at all."""
+    """Another base URL, or another reports URL next to the same one: the other host is not asked at all."""
     connect_clockify(setup, real(us, secret=OWNER), us.sandbox.workspace, "", since=None)
     for base, reports in (
         (elsewhere.url, elsewhere.url),

@@ -76,7 +76,7 @@ def test_the_line_is_named() -> None:
 
 
 def test_comments_alone_are_kept() -> None:
-    """They are somebody's."""
+    """They are someone's."""
     assert edited("# mine\n", {"clockify.plan": "free"}) == "# mine\nclockify:\n  plan: free\n"
 
 

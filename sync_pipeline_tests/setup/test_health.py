@@ -65,7 +65,7 @@ def test_who_syncs_by_a_script_is_told_nothing(live: SetupService) -> None:
 
 
 def test_syncs_of_some_entities_by_hand_are_no_script(live: SetupService) -> None:
-    """However often they are run: what they leave out, nobody syncs."""
+    """However often they are run: what they leave out, no one syncs."""
     with live.reading() as session:
         for _ in range(5):
             note_sync_at(session, session.now(), "locations")

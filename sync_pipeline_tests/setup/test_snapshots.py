@@ -151,7 +151,7 @@ def test_a_stored_secret_goes_to_its_own_address_only(us: Team, setup: SetupServ
 
 
 def test_a_key_of_the_environment_goes_to_no_typed_address(us: Team, elsewhere: Scripted) -> None:
-    """Its base URL has to stand beside it."""
+    """Its base URL has to stand next to it."""
     setup = desk_of(us, environ_of(us, SNAPSHOTS_API_KEY=FULL, SYNC_MODE="sandbox"))
     with pytest.raises(ConfigError, match="Set SNAPSHOTS_BASE_URL beside it"):
         connect_snapshots(setup, form(us, base_url=elsewhere.url), since=None)

@@ -47,7 +47,7 @@ def test_a_dry_run_on_the_accounts(us: Team, setup: SetupService) -> None:
 def test_a_trial_of_a_set_up_that_was_changed_meanwhile_does_not_pass(
     us: Team, setup: SetupService, set_up: Callable[[SetupService, Team], SetupService]
 ) -> None:
-    """What it looked at is not the configuration that it was begun for."""
+    """What it looked at is not the configuration that it was started for."""
     kind = trial.kind_for(set_up(setup, us).settings())
     begun = trial.begin(setup, kind)
     setup.change({"entities": ["users"]}, "entities", "users")
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_it(us: Team, setup: SetupService) -> None:
 
 
 def test_half_a_set_up_cannot_be_tried(us: Team, setup: SetupService) -> None:
-    """It says what is missing; nothing is begun."""
+    """It says what is missing; nothing is started."""
     setup.change({"clockify.workspace_id": us.sandbox.workspace}, "half", "")
     with pytest.raises(ConfigError, match="the base URL of the Snapshots API is missing"):
         trial.begin(setup, "dry_run")
@@ -238,7 +238,7 @@ def test_a_throttled_trial_says_nothing_about_the_configuration(us: Team, setup:
 
 
 def test_a_429_in_a_trial(us: Team, setup: SetupService) -> None:
-    """Somebody else used the budget up: the same, and the time is the one the API names."""
+    """Someone else used the budget up: the same, and the time is the one the API names."""
     on_accounts(setup, us)
     us.fault("status", "GET /clockify/*/projects", status=429, headers={"Retry-After": "3000"})
     found = trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")

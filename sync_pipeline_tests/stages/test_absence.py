@@ -62,7 +62,7 @@ def test_no_reader_deletes_their_entries(us: Team, reader: str) -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_nobody_is_asked_to_delete_many_of_them(tmp_path: Path, reader: str) -> None:
-    """The whole day of somebody who left is where it was."""
+    """The whole day of someone who left is where it was."""
     with team(tmp_path, **FEW) as us:
         many = _many(us)
         us.sync()
@@ -82,7 +82,7 @@ def test_a_read_by_id_deletes_none_of_them(us: Team, reader: str) -> None:
 
 
 def test_without_the_report_they_stay_unconfirmed(us: Team) -> None:
-    """Nobody can tell whether they exist: nothing is deleted, and the reason names the report."""
+    """No one can tell whether they exist: nothing is deleted, and the reason names the report."""
     theirs = _theirs(us)
     us.fault("status", REPORT, status=403, body={"code": 403})
     us.changes["CLOCKIFY_READER"] = "users"

@@ -68,7 +68,7 @@ def test_when_one_record_was_changed_since_nothing_is_written(tmp_path: Path, mo
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:
-    """Another run wrote it (ledger), the mapping is another one, or somebody changed it at the target."""
+    """Another run wrote it (ledger), the mapping is another one, or someone changed it at the target."""
     with team(tmp_path, entries=0) as us:
         us.sync("projects")
         one, two = (project["id"] for project in us.projects()[:2])

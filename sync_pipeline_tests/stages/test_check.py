@@ -63,7 +63,7 @@ def test_rejected_records_warn_and_block_only_beyond_the_share(us: Team) -> None
 
 
 def test_two_contents_under_one_id_fail_unique_ids(us: Team) -> None:
-    """Neither is sent: nobody can say which is right."""
+    """Neither is sent: no one can say which is right."""
     one, *others = us.projects()
     reads(us, one, {**one, "name": "another"}, *others)
     found = results(us)["unique_ids"]

@@ -21,7 +21,7 @@ def lose_answers(us: Team, entity: str, route: str) -> None:
 
 
 def test_an_edit_that_is_undone_and_an_entry_that_is_deleted(tmp_path: Path) -> None:
-    """The next sync writes the old state again, and deletes what nobody knows to be there."""
+    """The next sync writes the old state again, and deletes what no one knows to be there."""
     with team(tmp_path) as us:
         user = us.users()[0]["id"]
         entry = us.add_entry(user, morning(2), description="right")

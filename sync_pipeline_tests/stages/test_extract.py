@@ -1,4 +1,4 @@
-"""Which reader of time entries is used, and that none of them misses anybody."""
+"""Which reader of time entries is used, and that none of them misses anyone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def chosen(us: Team, *, comparing: bool = False) -> str:
 
 
 def test_the_lists_are_read_of_users_the_store_does_not_know(tmp_path: Path) -> None:
-    """Somebody who joined since the last sync of users - or whose record was set aside - has entries like anybody."""
+    """Someone who joined since the last sync of users - or whose record was rejected - has entries like anyone."""
     with team(tmp_path) as us:
         us.changes["CLOCKIFY_READER"] = "users"
         known = us.users()[:-1]
@@ -45,7 +45,7 @@ def test_the_lists_are_read_of_users_the_store_does_not_know(tmp_path: Path) -> 
 
 
 def test_the_lists_are_chosen_only_while_everybody_we_know_of_is_listed(tmp_path: Path) -> None:
-    """They need fewer requests for one person's quarter; as soon as somebody has left, the report is read."""
+    """They need fewer requests for one person's quarter; as soon as someone has left, the report is read."""
     with team(tmp_path, users=2) as us:
         us.changes["SYNC_START_DATE"] = "2020-01-01"
         us.sync()

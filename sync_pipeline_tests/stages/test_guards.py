@@ -90,7 +90,7 @@ def test_an_allowed_rewrite_is_used_up_by_runs_that_meet_few_of_its_records(tmp_
 def test_an_allowed_first_contact_of_one_entity_is_none_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held and declined ones stay so after it has begun, read in full or by id; each goes when it is allowed."""
+    """Held and declined ones stay so after it has started, read in full or by id; each goes when it is allowed."""
     monkeypatch.setattr(Settings, "is_remote", True)
     with team(tmp_path, **FEW) as us:
         entry = us.add_entry(us.users()[0]["id"], morning(2))
@@ -164,7 +164,7 @@ def test_a_held_rewrite_is_sent_by_no_read_by_id(tmp_path: Path) -> None:
 
 
 def test_what_a_load_sets_free_is_held_as_a_whole_and_not_read_by_each_run(tmp_path: Path) -> None:
-    """Projects that nothing refers to any more: too many for one run, so none is read until somebody allows it."""
+    """Projects that nothing refers to any more: too many for one run, so none is read until someone allows it."""
     with team(tmp_path, **FEW | {"projects": 10}) as us:
         user, projects = us.users()[0]["id"], us.projects()[:8]
         made = [us.add_entry(user, morning(2, 6 + n), projectId=each["id"]) for n, each in enumerate(projects)]

@@ -87,7 +87,7 @@ def test_days_that_cannot_be_read_are_named(tmp_path: Path, days: object) -> Non
 
 
 def test_a_plan_that_is_too_large_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither half of it nor a draft; and one that somebody made larger is not read."""
+    """Neither half of it nor a draft; and one that someone made larger is not read."""
     with team(tmp_path, entries=0) as us:
         path = write_plan(us, "projects")
         before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Polling: what nobody told us is asked for, within the plan's budget, and becomes events like any other."""
+"""Polling: what no one told us is asked for, within the plan's budget, and becomes events like any other."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 
 def leave(us: Team, user: str) -> None:
-    """Somebody is removed from the workspace for good; their entries stay."""
+    """Someone is removed from the workspace for good; their entries stay."""
     us.control("POST", "users", {"id": user, "remove": True})
 
 
@@ -105,7 +105,7 @@ def test_the_last_reference_may_go_later(tmp_path: Path) -> None:
 
 
 def test_preview_shows_that_an_unreferenced_user_is_deleted(tmp_path: Path) -> None:
-    """Nobody's entries refer to them: preview and sync delete the user."""
+    """No one's entries refer to them: preview and sync delete the user."""
     with team(tmp_path, entries=0) as us:
         us.sync()
         user = somebody(us)
@@ -116,7 +116,7 @@ def test_preview_shows_that_an_unreferenced_user_is_deleted(tmp_path: Path) -> N
 
 
 def test_with_delete_the_record_goes_and_its_entries_arrive(tmp_path: Path) -> None:
-    """Where somebody wrote ``delete: delete``: the user is deleted, the entries keep the bare id, with a warning."""
+    """Where someone wrote ``delete: delete``: the user is deleted, the entries keep the bare id, with a warning."""
     with team(tmp_path) as us:
         write_mapping(us, "users.yaml", "entity: users\ntarget: {delete: delete}\n")
         us.sync()

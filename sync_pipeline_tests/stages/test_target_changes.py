@@ -1,4 +1,4 @@
-"""The sensor of locations: clients are the target, so an event about one may be somebody's edit - or our own echo."""
+"""The sensor of locations: clients are the target, so an event about one may be someone's edit - or our own echo."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def event_body(client: Json) -> Json:
 
 
 def edit(us: Team, client: Json, **changes: object) -> Json:
-    """Somebody edits a client in Clockify."""
+    """Someone edits a client in Clockify."""
     kept = {name: client[name] for name in ("name", "address", "note", "email", "archived")}
     edited: Json = us.clockify("PUT", f"/clients/{client['id']}", {**kept, **changes})
     return edited
@@ -93,7 +93,7 @@ def test_every_write_of_ours_may_come_back_without_end(us: Team, on: Live) -> No
 
 
 def test_an_archived_client_is_taken_back(us: Team, on: Live) -> None:
-    """Somebody archives the client of a location that exists: the list is pulled and the client is active again."""
+    """Someone archives the client of a location that exists: the list is pulled and the client is active again."""
     client = ours(us)
     on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, archived=True)))
     on.drain("locations")
@@ -113,7 +113,7 @@ def test_a_deleted_client_is_made_again(us: Team, on: Live) -> None:
 
 
 def test_a_new_client_pulls_the_list(us: Team, on: Live) -> None:
-    """Nobody's client may be what a new location waits for: the list is pulled, and the location adopts it."""
+    """No one's client may be what a new location waits for: the list is pulled, and the location adopts it."""
     us.put_location("loc-fresh", location_name="Fresh site")
     client = us.clockify("POST", "/clients", {"name": "Fresh site"})
     on.event("NEW_CLIENT", "locations", event_body(client))
@@ -124,7 +124,7 @@ def test_a_new_client_pulls_the_list(us: Team, on: Live) -> None:
 
 
 def test_the_archived_client_of_a_location_that_is_gone_stays_as_it_is(us: Team, on: Live) -> None:
-    """The echo of an archiving ends; somebody who takes such a client back finds it archived again."""
+    """The echo of an archiving ends; someone who takes such a client back finds it archived again."""
     location = next(iter(us.at_snapshots("locations").values()))
     us.snapshots("DELETE", f"/locations/{location['location_id']}")
     us.sync("locations")
@@ -169,7 +169,7 @@ def test_a_client_that_never_becomes_what_we_send_is_left_alone(us: Team, on: Li
 
 
 def test_the_same_edit_later_is_believed(us: Team, on: Live) -> None:
-    """Right after we wrote, the same again is left alone; a quarter of an hour later it is somebody's doing."""
+    """Right after we wrote, the same again is left alone; a quarter of an hour later it is someone's doing."""
     client = ours(us)
     on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Somebody's idea")))
     on.drain("locations")

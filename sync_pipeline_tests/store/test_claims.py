@@ -168,7 +168,7 @@ class _Lock:
 
 
 def test_the_claims_of_a_run_that_has_ended_are_free_at_once(url: str, one: Store) -> None:
-    """It said so: nobody has to wait until it is found dead."""
+    """It said so: no one has to wait until it is found dead."""
     merge(one, [row("a")], 1)
     with closing(open_store(url)) as store, alive(store, OTHER):
         here(store).claims.take("a")

@@ -81,7 +81,7 @@ def test_drift_is_found_and_repaired(shell: Shell) -> None:
 
 
 def test_rejects_come_go_and_are_retried(shell: Shell) -> None:
-    """A record set aside is listed with its reason and gone when it is mended; deletes reach the other side."""
+    """A rejected record is listed with its reason and no longer listed once it is corrected; deletes reach the target."""
     shell.team.put_location("long", location_name=LONG)
     shell.team.put_location("short-lived", location_name="Not for long")
     shell.sync("--entity", "locations", code=0)

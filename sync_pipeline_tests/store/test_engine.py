@@ -44,7 +44,7 @@ def _message(caught: pytest.ExceptionInfo[StoreError]) -> str:
 
 
 def test_directories_and_file_are_private(tmp_path: Path) -> None:
-    """What the store creates, nobody else may read."""
+    """What the store creates, no one else may read."""
     path = tmp_path / "new" / "deep" / "store.db"
     open_store(f"sqlite:///{path}").close()
 
@@ -312,7 +312,7 @@ def test_what_the_caller_raises_between_two_steps_stays_what_it_is(store: Store)
 
 @pytest.mark.parametrize("moment", ["before_cursor_execute", "commit"])
 def test_ctrl_c_in_the_middle_of_a_step_lets_the_cleaning_up_write(url: str, moment: str) -> None:
-    """What was begun on a held connection is undone at once, not when the last trace of the exception is gone."""
+    """What was started on a held connection is undone at once, not when the last trace of the exception is gone."""
     store = open_store(url)
     deliver(store, [row("a")])
 

@@ -215,7 +215,7 @@ def test_two_receivers_keep_an_event_once(store: Store, url: str) -> None:
 
 
 def test_what_failed_while_the_clock_was_ahead_is_tried_at_once(store: Store) -> None:
-    """Nobody waits until the clock has caught up - and a repeat of what was said then is news."""
+    """No one waits until the clock has caught up - and a repeat of what was said then is news."""
     take(store, event("e1"))
     events.mark_attempt(store, ids(store), at(4))
     events.mark_failed(store, ids(store), "no answer")

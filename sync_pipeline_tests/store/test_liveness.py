@@ -1,4 +1,4 @@
-"""A run is alive for as long as it holds its lock; it is dead when nobody held it twice, 20 seconds apart."""
+"""A run is alive for as long as it holds its lock; it is dead when no one held it twice, 20 seconds apart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUN = "5a1f"
 
 
 def test_a_run_that_works_is_alive_however_long(url: str, store: Store) -> None:
-    """Nobody who looks disturbs it, and looks that found it alive are no steps to a verdict."""
+    """No one who looks disturbs it, and looks that found it alive are no steps to a verdict."""
     with alive(store, RUN):
         for _ in range(3):
             grow_old(url)
@@ -67,7 +67,7 @@ def test_a_young_run_is_not_dead(url: str, store: Store) -> None:
 
 
 def test_a_run_that_ends_in_good_order_leaves_nothing(tmp_path: Path) -> None:
-    """No row, and no file beside SQLite."""
+    """No row, and no file next to SQLite."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     with alive(store, RUN):
         assert (size(store, run_locks), len(list(tmp_path.glob("*.run-*.lock")))) == (1, 1)
@@ -114,7 +114,7 @@ def test_a_lost_connection_is_made_good(postgres: Server) -> None:
 
 
 def test_a_run_that_was_declared_dead_ends(postgres: Server) -> None:
-    """It lost its connection and somebody came to the verdict first: it writes nothing more, and reads nothing either."""
+    """It lost its connection and someone came to the verdict first: it writes nothing more, and reads nothing either."""
     url = postgres.emptied()
     store = open_store(url)
     with alive(store, RUN):

@@ -20,7 +20,7 @@ ANN, BOB = ("user", "u1"), ("user", "u2")
 
 
 def of(store: Store, connection: str = "c") -> StoredNames:
-    """The names of a connection that has forgotten nobody."""
+    """The names of a connection that has forgotten no one."""
     return StoredNames(store, connection, Forgotten)
 
 

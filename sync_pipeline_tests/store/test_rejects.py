@@ -1,4 +1,4 @@
-"""What is set aside, why, and for how long."""
+"""What is rejected, why, and for how long."""
 
 from __future__ import annotations
 

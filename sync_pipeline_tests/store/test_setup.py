@@ -145,7 +145,7 @@ def test_a_draft_is_published_or_discarded_whole(store: Store) -> None:
 
 
 def test_old_versions_are_pruned(store: Store) -> None:
-    """Those that are past and old, but for the newest, what came from a file, and what a draft was begun on."""
+    """Those that are past and old, but for the newest, what came from a file, and what a draft was started on."""
     current = put_current(store, "", "a: 0\n", Change("ann", AT, "", "hash"), expected=0)
     for number in range(30):
         current = put_current(store, "", f"a: {number}\n", MINE, expected=current)

@@ -1,4 +1,4 @@
-"""A batch beside what is known: duplicates, absence, merge and what is pending."""
+"""A batch next to what is known: duplicates, absence, merge and what is pending."""
 
 from __future__ import annotations
 

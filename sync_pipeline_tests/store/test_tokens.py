@@ -109,7 +109,7 @@ def test_a_pair_is_kept_encrypted(store: Store, vault: StoredVault) -> None:
 
 
 def test_a_lost_pair_leaves_its_reason(vault: StoredVault) -> None:
-    """The secrets are gone, the reason is there for everybody, and a new consent replaces it."""
+    """The secrets are gone, the reason is there for everyone, and a new consent replaces it."""
 
     async def work() -> None:
         async with vault.lock():
@@ -157,7 +157,7 @@ def test_one_of_many_processes_renews_the_pair(url: str, vault: StoredVault, san
 
 
 def test_a_pair_that_died_with_its_process_is_told(url: str, vault: StoredVault, sandbox: Running) -> None:
-    """Killed with -9 between answer and vault: the next one finds the token spent, once; then nobody sends anything."""
+    """Killed with -9 between answer and vault: the next one finds the token spent, once; then no one sends anything."""
     vault.keep(ended(authorized(sandbox)))
     users = Users(url, sandbox)
 

@@ -286,7 +286,7 @@ def test_dns_rebinding_learns_nothing(sender: Sender) -> None:
 
 
 def test_a_delivery_through_a_proxy_is_taken(sender: Sender) -> None:
-    """Its Host is the public name; path and token verify it, whatever a browser would say beside them."""
+    """Its Host is the public name; path and token verify it, whatever a browser would say next to them."""
     assert sender.send(entry("e1"), Host="hooks.example.com").json() == {"status": "stored"}
     answer = sender.send(entry("e2"), token="guessed", Origin="https://evil.example", Sec_Fetch_Site="cross-site")
     assert answer.status_code == 401

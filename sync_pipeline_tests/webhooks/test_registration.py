@@ -57,7 +57,7 @@ class Office:
         return by_event
 
     def foreign(self, event: str = "NEW_TAG", **fields: Any) -> Json:
-        """Somebody else's webhook."""
+        """Someone else's webhook."""
         body = {"name": "theirs", "url": "https://theirs.example.com", "webhookEvent": event, **fields}
         made: Json = self.team.clockify(
             "POST", "/webhooks", {**body, "triggerSourceType": "WORKSPACE_ID", "triggerSource": []}
@@ -102,7 +102,7 @@ def actions(report: Registered) -> set[str]:
 
 
 def test_what_is_worth_most_is_subscribed_once(office: Office) -> None:
-    """Ten on a paid plan, at addresses nobody can guess; a second time it is one request and nothing new."""
+    """Ten on a paid plan, at addresses no one can guess; a second time it is one request and nothing new."""
     report = office.register()
 
     there = office.at_clockify()
@@ -131,7 +131,7 @@ def test_nothing_that_is_shown_is_a_secret(office: Office) -> None:
 
 
 def test_a_free_plan_has_room_for_three(people: Team, office: Office, tmp_path: Path) -> None:
-    """New and changed time; what somebody else has taken is not there, and it is said."""
+    """New and changed time; what someone else has taken is not there, and it is said."""
     people.control("POST", "options", {"plan": "free"})
     office.foreign()
     with office_of(people, tmp_path, CLOCKIFY_PLAN="free") as free:
@@ -193,7 +193,7 @@ def test_what_stops_half_way_names_what_is_registered_and_what_is_not(office: Of
 
 
 def test_a_hook_that_cannot_be_moved_is_named(office: Office) -> None:
-    """It goes on delivering to the old address, which nobody may take for success."""
+    """It goes on delivering to the old address, which no one may take for success."""
     office.register(limit=3)
     office.team.fault("status", "PUT */webhooks/*", status=400, body={"message": "No", "code": 501}, count=1)
     report = office.register("https://new.example.com", limit=3)
@@ -269,7 +269,7 @@ def test_a_double_at_our_address_is_taken_away(office: Office) -> None:
 
 
 def disable(office: Office) -> str:
-    """Register one hook at an address where nobody answers, and let a delivery fail; the hook's id."""
+    """Register one hook at an address where no one answers, and let a delivery fail; the hook's id."""
     office.team.control("POST", "webhooks", {"disable_after": 1, "retry_delays": []})
     office.register(DEAD, limit=1)
     entry = office.team.entries()[0]

@@ -34,7 +34,7 @@ def clockify() -> rsa.RSAPrivateKey:
 
 @pytest.fixture(scope="module")
 def somebody() -> rsa.RSAPrivateKey:
-    """Somebody else's private key."""
+    """Someone else's private key."""
     return rsa.generate_private_key(65537, 2048)
 
 

@@ -1,4 +1,4 @@
-"""What a stranger costs the receiver, and what somebody does who knows the secret of one hook."""
+"""What a stranger costs the receiver, and what someone does who knows the secret of one hook."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_guesses_at_the_same_moment_cost_one_read(sender: Sender) -> None:
 
 
 def test_genuine_deliveries_are_known_without_a_read(sender: Sender, clock: Clock) -> None:
-    """While somebody guesses; what is known is read again every ten seconds."""
+    """While someone guesses; what is known is read again every ten seconds."""
     with statements(sender.hooks.store) as seen:
         for number in range(20):
             assert sender.send(entry(f"e{number}")).status_code == 200
@@ -124,7 +124,7 @@ def test_a_hook_that_cannot_be_read_does_not_stop_the_others(sender: Sender) -> 
 
 
 def test_health_costs_one_count_a_second(sender: Sender, clock: Clock) -> None:
-    """It is open to everybody."""
+    """It is open to everyone."""
     with statements(sender.hooks.store) as seen:
         for _ in range(20):
             assert sender.client.get(f"{sender.url}/healthz").json()["inbox_open"] == 0

@@ -1,4 +1,4 @@
-"""Clockify sends changes of users only for the users a hook names: the hooks follow who is known, and nobody is missed."""
+"""Clockify sends changes of users only for the users a hook names: the hooks follow who is known, and no one is missed."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def hook(us: Team, event: str = CHANGED) -> Json:
 
 
 def ids(us: Team) -> set[str]:
-    """Everybody in the workspace."""
+    """Everyone in the workspace."""
     return {user["id"] for user in us.users()}
 
 
 def join(us: Team, name: str) -> str:
-    """Somebody joins the workspace."""
+    """Someone joins the workspace."""
     us.clockify("POST", "/users", {"email": f"{name}@example.org"})
     (user,) = [user for user in us.users() if user["email"] == f"{name}@example.org"]
     us.clockify("PUT", f"/users/{user['id']}", {"status": "ACTIVE"})
@@ -65,7 +65,7 @@ def follow(us: Team) -> tuple[str, int]:
 
 
 def test_hooks_about_users_name_them(us: Team) -> None:
-    """Before the first sync those that Clockify lists; no other hook names anybody; a second time it is one request."""
+    """Before the first sync those that Clockify lists; no other hook names anyone; a second time it is one request."""
     assert register(us) == ["created"] * 10
     assert (hook(us)["triggerSourceType"], set(hook(us)["triggerSource"])) == ("USER_ID", ids(us))
     others = [one for one in us.clockify("GET", "/webhooks")["webhooks"] if one["webhookEvent"] not in OF_USERS]
@@ -179,7 +179,7 @@ def test_without_such_a_hook_nothing_is_asked(us: Team) -> None:
 
 
 def test_the_sensor_has_the_hooks_follow(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody joins, no hook tells of it: polling does, and from then on the hook does."""
+    """Someone joins, no hook tells of it: polling does, and from then on the hook does."""
     us.sync()
     register(us)
     us.changes["SYNC_POLL_SECONDS"] = "1"

@@ -172,7 +172,7 @@ def test_a_person_edits_an_entry_in_the_application(api: Api) -> None:
 
 
 def test_stopwatch_only_depends_on_route_and_role(api: Api) -> None:
-    """403/4030 for everybody on the plain route; on the per-user route admins pass."""
+    """403/4030 for everyone on the plain route; on the per-user route admins pass."""
     api.control("workspace", {"timeTrackingMode": "STOPWATCH_ONLY"})
     member = api.call("GET", "/user", key=MEMBER).json()["id"]
     assert api.refused("POST", "time-entries", HOUR) == (403, 4030)

@@ -96,7 +96,7 @@ def test_an_entry_travels_flat_with_todays_fields(api: Api, receiver: Receiver) 
 
 
 def test_the_interval_tells_the_owners_wall_clock(api: Api, receiver: Receiver) -> None:
-    """UTC instants, and beside them what the owner's clock showed, summer time included."""
+    """UTC instants, and next to them what the owner's clock showed, summer time included."""
     api.sandbox.world.db.execute(
         "UPDATE users SET body = json_set(body, '$.settings.timeZone', 'Europe/Belgrade') WHERE id = ?", (api.me,)
     )

@@ -123,7 +123,7 @@ def test_authorization_code_with_pkce(sandbox: Sandbox) -> None:
 
 
 def test_code_used_twice_kills_what_came_of_it(sandbox: Sandbox) -> None:
-    """A second exchange is refused and the first one's tokens die: somebody copied the code."""
+    """A second exchange is refused and the first one's tokens die: someone copied the code."""
     code = _authorize(sandbox, ASK)["code"]
     pair = _exchange(sandbox, code).json()
     assert _error(_exchange(sandbox, code)) == (400, "invalid_grant")
