@@ -29,7 +29,7 @@ from sync_pipeline_tests.properties.report_histories import fewer as fewer_parts
 from sync_pipeline_tests.properties.report_histories import report_office
 from sync_pipeline_tests.properties.saved import Database, database
 from sync_pipeline_tests.properties.stories import drawn_stories, tell
-from sync_pipeline_tests.properties.third import Deeds, agrees, drawn_deeds
+from sync_pipeline_tests.properties.third import Actions, agrees, drawn_actions
 
 TOGETHER = 10
 """Histories that share a stage; what is finished of an interrupted run is remembered in steps of so many."""
@@ -119,8 +119,8 @@ def _fewer_rounds(history: list[Round]) -> Iterator[list[Round]]:
         yield [*before, *after]
         if one.kill is not None:
             yield [*before, replace(one, kill=None), *after]
-        for deed in range(len(one.deeds)):
-            yield [*before, replace(one, deeds=one.deeds[:deed] + one.deeds[deed + 1 :]), *after]
+        for action in range(len(one.actions)):
+            yield [*before, replace(one, actions=one.actions[:action] + one.actions[action + 1 :]), *after]
 
 
 def _fewer_stories(names: list[str]) -> Iterator[list[str]]:
@@ -132,13 +132,13 @@ def _fewer_stories(names: list[str]) -> Iterator[list[str]]:
 def _third(root: Path, _patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
     """A vendor that the engine has never heard of."""
     places = numbers()
-    yield lambda deeds: _broken(lambda: agrees(root / str(next(places)), deeds, made))
+    yield lambda actions: _broken(lambda: agrees(root / str(next(places)), actions, made))
 
 
-def _fewer_deeds(history: Deeds) -> Iterator[Deeds]:
-    for part, deeds in enumerate(history):
-        for number in range(len(deeds)):
-            fewer = [*deeds[:number], *deeds[number + 1 :]]
+def _fewer_actions(history: Actions) -> Iterator[Actions]:
+    for part, actions in enumerate(history):
+        for number in range(len(actions)):
+            fewer = [*actions[:number], *actions[number + 1 :]]
             yield (fewer, history[1]) if part == 0 else (history[0], fewer)
 
 
@@ -171,7 +171,7 @@ LAWS = {
     "overlaps_highlevel": Law(history_of, _overlaps_at_highlevel, _fewer_moves),
     "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),
     "stories_highlevel": Law(drawn_stories, _stories, _fewer_stories),
-    "third": Law(drawn_deeds, _third, _fewer_deeds),
+    "third": Law(drawn_actions, _third, _fewer_actions),
     "once": Law(drawn_moments, _once, fewer_moments),
     "reports": Law(drawn_reports, _reports, fewer_parts),
 }

@@ -74,10 +74,10 @@ def deleted(us: Team, entry: Json) -> Json:
     return entry
 
 
-@pytest.mark.parametrize("deed", [edited, moved, deleted])
-def test_what_people_do_arrives(us: Team, on: Live, deed: Callable[[Team, Json], Json]) -> None:
+@pytest.mark.parametrize("action", [edited, moved, deleted])
+def test_what_people_do_arrives(us: Team, on: Live, action: Callable[[Team, Json], Json]) -> None:
     """Whatever it is: both sides agree afterwards, without any other sync."""
-    deed(us, next(entry for entry in us.entries() if entry["timeInterval"]["end"]))
+    action(us, next(entry for entry in us.entries() if entry["timeInterval"]["end"]))
     settled(us)
 
     assert on.drain("time_entries")

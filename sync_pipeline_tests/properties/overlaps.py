@@ -40,7 +40,7 @@ from sync_pipeline.store.syncs import by_run
 from sync_pipeline_tests.harness import ENTITIES
 from sync_pipeline_tests.properties.claims import Claim, Court, read_ledgers
 from sync_pipeline_tests.properties.histories import Office, office
-from sync_pipeline_tests.properties.life import _DEEDS, Deed
+from sync_pipeline_tests.properties.life import _ACTIONS, Action
 from sync_pipeline_tests.properties.meddling import MEDDLING
 from sync_pipeline_tests.properties.saved import Database, SavedFile
 from sync_pipeline_tests.properties.versions import SOURCES, Past
@@ -48,7 +48,7 @@ from sync_pipeline_tests.scenarios.commands import start, wait_until
 from sync_pipeline_tests.scenarios.dagster_runs import enter
 
 PRESENT = "X-Sandbox-Present"
-DEEDS = {**_DEEDS, **{name: MEDDLING[name] for name in ("restore entry", "edit user")}}
+ACTIONS = {**_ACTIONS, **{name: MEDDLING[name] for name in ("restore entry", "edit user")}}
 """What people do at the sources; what someone does to the target behind our back is no matter of this law."""
 OFTEN = ("add entry", *("edit entry", "move entry", "delete entry") * 2, "restore entry")
 READS = {
@@ -93,7 +93,7 @@ class Run:
 class Edit:
     """People do something."""
 
-    deeds: tuple[Deed, ...]
+    actions: tuple[Action, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,13 +227,13 @@ def _side_by_side(dice: random.Random) -> Iterator[Move]:
             overlap = dice.choice([0, 0, 1, 2])
             run = replace(_run(dice, kind, held=True), first=first, last=max(0, last - overlap))
             yield replace(run, last=min(run.last, run.first))
-        yield Edit(tuple(replace(_deed(dice), kind="move entry") for _ in range(dice.randint(1, 4))))
+        yield Edit(tuple(replace(_action(dice), kind="move entry") for _ in range(dice.randint(1, 4))))
         between = dice.choice(["", "look", "whole"])
         if between == "look":
             yield _edit(dice)
             yield _look(dice)
         if between == "whole":
-            yield Edit((replace(_deed(dice), kind="delete entry"), _deed(dice)))
+            yield Edit((replace(_action(dice), kind="delete entry"), _action(dice)))
             yield _run(dice, dice.choice(["users", "projects", "sync"]), held=dice.random() < 0.5)
         yield AllGoOn(dice.randrange(3) if dice.random() < 0.4 else None)
         yield _run(dice, "short", held=False)
@@ -261,13 +261,13 @@ def _any_run(dice: random.Random) -> Move:
 
 
 def _edit(dice: random.Random) -> Move:
-    return Edit(tuple(_deed(dice) for _ in range(dice.randint(3, 6))))
+    return Edit(tuple(_action(dice) for _ in range(dice.randint(3, 6))))
 
 
-def _deed(dice: random.Random) -> Deed:
-    kind = dice.choice(OFTEN) if dice.random() < 0.8 else dice.choice(sorted(DEEDS))
+def _action(dice: random.Random) -> Action:
+    kind = dice.choice(OFTEN) if dice.random() < 0.8 else dice.choice(sorted(ACTIONS))
     text = dice.choice(["Löwen 桜", "a, b; 'c'", "e\u0301clair", "0012"])
-    return Deed(kind, dice.randrange(50), dice.randrange(RECENT + 2), text)
+    return Action(kind, dice.randrange(50), dice.randrange(RECENT + 2), text)
 
 
 def _run(dice: random.Random, what: str | None, *, held: bool) -> Run:
@@ -443,8 +443,8 @@ class Stage:
     def _act(self, number: int, move: Move) -> None:
         match move:
             case Edit():
-                for place, deed in enumerate(move.deeds):
-                    DEEDS[deed.kind](self.us, deed, 10 * number + place)
+                for place, action in enumerate(move.actions):
+                    ACTIONS[action.kind](self.us, action, 10 * number + place)
             case Run():
                 self._start(f"{number or 'the last'}. {move.what}", move)
             case Release():

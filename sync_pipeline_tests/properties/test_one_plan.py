@@ -18,7 +18,7 @@ from sync_pipeline.store.deliveries import recent
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.harness import Team, instant, morning, team
 from sync_pipeline_tests.properties.judge import converged
-from sync_pipeline_tests.properties.life import LIVES, Deed, live
+from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 from sync_pipeline_tests.scenarios.test_target_kinds import TASKS
@@ -57,12 +57,12 @@ def comes_true(us: Team, session: Session, entity: str, options: Options | None 
 
 @PATIENT
 @given(first=LIVES, second=LIVES)
-def test_whatever_people_do_a_sync_does_what_the_preview_said(first: list[Deed], second: list[Deed]) -> None:
+def test_whatever_people_do_a_sync_does_what_the_preview_said(first: list[Action], second: list[Action]) -> None:
     """Counts and each record's action, for a first sync and for a later one."""
     with TemporaryDirectory() as directory, team(Path(directory)) as us:
         us.changes |= {"SYNC_MAX_REJECT_SHARE": "1", "SYNC_MAX_DELETE_SHARE": "1"}
-        for deeds in (first, second):
-            live(us, deeds)
+        for actions in (first, second):
+            live(us, actions)
             with us.session() as session:
                 for entity in session.specs:
                     comes_true(us, session, entity, Options(allow_deletes=True))

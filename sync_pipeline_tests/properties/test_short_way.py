@@ -22,7 +22,7 @@ from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.schema import FACTS, records, rejects
 from sync_pipeline_tests.harness import ENTITIES, Json, Team, day, morning, team
 from sync_pipeline_tests.properties.judge import adds_up, converged
-from sync_pipeline_tests.properties.life import LIVES, Deed, live
+from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
@@ -41,12 +41,12 @@ def us(tmp_path: Path) -> Iterator[Team]:
 
 @PATIENT
 @given(first=LIVES, second=LIVES)
-def test_a_sync_with_it_leaves_what_a_sync_without_it_leaves(first: list[Deed], second: list[Deed]) -> None:
+def test_a_sync_with_it_leaves_what_a_sync_without_it_leaves(first: list[Action], second: list[Action]) -> None:
     """Both would send the same, count the same and check the same; after the one, the other finds nothing to do."""
     with TemporaryDirectory() as directory, team(Path(directory)) as us:
         us.changes["SYNC_MAX_REJECT_SHARE"] = "1"
-        for deeds in (first, second):
-            live(us, deeds)
+        for actions in (first, second):
+            live(us, actions)
             with us.session() as session:
                 for entity in session.specs:
                     short, full = in_both_ways(session, partial(looked, us, session, entity))

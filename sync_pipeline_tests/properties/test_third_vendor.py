@@ -21,10 +21,10 @@ from sync_pipeline_tests.harness import Blocked, Json, Team
 from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.properties.third import (
+    ACTIONS,
     ALLOWED,
-    DEEDS,
     TAGS,
-    Deed,
+    Action,
     agrees,
     changes_nothing,
     converged,
@@ -36,8 +36,8 @@ from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 
 @PATIENT
-@given(first=DEEDS, second=DEEDS)
-def test_a_sync_makes_all_sides_agree(first: list[Deed], second: list[Deed]) -> None:
+@given(first=ACTIONS, second=ACTIONS)
+def test_a_sync_makes_all_sides_agree(first: list[Action], second: list[Action]) -> None:
     """Whatever people do, and however far the list lags behind when it is read first."""
     with TemporaryDirectory() as directory:
         agrees(Path(directory), (first, second))

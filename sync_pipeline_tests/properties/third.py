@@ -17,8 +17,8 @@ from sync_pipeline_tests.properties.saved import Database, SavedFile
 from sync_pipeline_tests.properties.tiny import Tiny, serving
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
-Deed = tuple[str, int, str]
-Deeds = tuple[list[Deed], list[Deed]]
+Action = tuple[str, int, str]
+Actions = tuple[list[Action], list[Action]]
 
 TAGS = """
 entity: tags
@@ -38,7 +38,7 @@ fields:
 """
 ALLOWED = Options(allow_deletes=True, accept_rewrite=True)
 NAMES = st.text("abü ", min_size=1, max_size=4).map(lambda name: f"n{name}n")
-DEEDS = st.lists(
+ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(
             ["add tag", "rename tag", "delete tag", "write note", "edit note", "delete note", "meddle", "list"]
@@ -67,25 +67,25 @@ def tags(us: Team) -> list[Json]:
     return found
 
 
-def live(us: Team, tiny: Tiny, deeds: list[tuple[str, int, str]]) -> None:
+def live(us: Team, tiny: Tiny, actions: list[tuple[str, int, str]]) -> None:
     """What people do, in all three systems."""
-    for deed, number, name in deeds:
+    for action, number, name in actions:
         there, notes, things = tags(us), list(tiny.records.get("notes", {})), list(tiny.records.get("things", {}))
-        if deed == "add tag" and all(tag["name"] != name for tag in there):
+        if action == "add tag" and all(tag["name"] != name for tag in there):
             us.clockify("POST", "/tags", {"name": name})
-        elif deed == "rename tag" and there and all(tag["name"] != name for tag in there):
+        elif action == "rename tag" and there and all(tag["name"] != name for tag in there):
             us.clockify("PUT", f"/tags/{there[number % len(there)]['id']}", {"name": name})
-        elif deed == "delete tag" and there:
+        elif action == "delete tag" and there:
             us.clockify("DELETE", f"/tags/{there[number % len(there)]['id']}")
-        elif deed == "write note":
+        elif action == "write note":
             tiny.put("notes", text=name)
-        elif deed == "edit note" and notes:
+        elif action == "edit note" and notes:
             tiny.put("notes", notes[number % len(notes)], text=name)
-        elif deed == "delete note" and notes:
+        elif action == "delete note" and notes:
             tiny.delete("notes", notes[number % len(notes)])
-        elif deed == "meddle" and things:
+        elif action == "meddle" and things:
             tiny.put("things", things[number % len(things)], note=name)  # a field that is not mapped
-        elif deed == "list":
+        elif action == "list":
             tiny.settle()
 
 
@@ -118,16 +118,16 @@ def notes_of_people(tiny: Tiny) -> dict[str, Any]:
     return {key: thing.get("note") for key, thing in tiny.records.get("things", {}).items()}
 
 
-def drawn_deeds(number: int) -> Deeds:
+def drawn_actions(number: int) -> Actions:
     """What people do before a first and a second sync, for a seed."""
-    return drawn(st.tuples(DEEDS, DEEDS), number)
+    return drawn(st.tuples(ACTIONS, ACTIONS), number)
 
 
-def agrees(root: Path, deeds: Deeds, database: Database = SavedFile) -> None:
+def agrees(root: Path, actions: Actions, database: Database = SavedFile) -> None:
     """Laws 1, 2, 4 and 5 hold after each part, however far the list lags behind when it is read first."""
     with three(root) as (us, tiny):
         database(us)
-        for some in deeds:
+        for some in actions:
             live(us, tiny, some)
             before = notes_of_people(tiny)
             for counts in us.sync(options=ALLOWED).values():  # the list may lag: what it shows late comes with the next
