@@ -80,8 +80,8 @@ def _change(shape: Json, erratum: Json) -> None:
     fields = shape["fields"]
     for old, new in erratum.get("renamed", {}).items():
         fields[new] = fields.pop(old)
-    for gone in erratum.get("absent", []):
-        del fields[gone]
+    for absent in erratum.get("absent", []):
+        del fields[absent]
     fields.update(erratum.get("fields", {}))
     for key in ("nullable", "optional"):
         if unknown := set(erratum.get(key, [])) - set(fields):

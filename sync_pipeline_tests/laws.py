@@ -28,7 +28,7 @@ from sync_pipeline_tests.properties.report_histories import drawn_history as dra
 from sync_pipeline_tests.properties.report_histories import fewer as fewer_parts
 from sync_pipeline_tests.properties.report_histories import report_office
 from sync_pipeline_tests.properties.saved import Database, database
-from sync_pipeline_tests.properties.stories import drawn_stories, tell
+from sync_pipeline_tests.properties.stories import drawn_stories, play_story
 from sync_pipeline_tests.properties.third import Actions, agrees, drawn_actions
 
 TOGETHER = 10
@@ -109,7 +109,7 @@ def _stories(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[
     yield lambda names: [
         wrong
         for name in names
-        for wrong in _broken(lambda name=name: tell(root / str(next(places)), patch, name, made))  # type: ignore[misc]
+        for wrong in _broken(lambda name=name: play_story(root / str(next(places)), patch, name, made))  # type: ignore[misc]
     ]
 
 
@@ -205,7 +205,7 @@ def main(count: int, seed: int | None, law: str | None, dialect: str | None, job
         for (name, on, *_), verdicts in zip(parts, pool.map(_play, parts), strict=True):
             done += len(verdicts)
             failed += [f"{name} on {on} {one.seed}" for one in verdicts if one.wrong]
-            _tell(name, on, verdicts)
+            _report(name, on, verdicts)
             click.echo(f"{done} of {count}: {name} on {on}, up to seed {verdicts[-1].seed}")
             _remember(state, first, done, failed, turns)
     state.unlink()
@@ -213,7 +213,7 @@ def main(count: int, seed: int | None, law: str | None, dialect: str | None, job
     sys.exit(1 if failed else 0)
 
 
-def _tell(law: str, on: str, verdicts: list[Verdict]) -> None:
+def _report(law: str, on: str, verdicts: list[Verdict]) -> None:
     for one in verdicts:
         if one.wrong:
             click.echo(f"{one.wrong}\nOnly this one again: make laws SEED={one.seed} LAW={law} DATABASE={on}")

@@ -34,7 +34,7 @@ class Served:
 
     url: str = ""
     seconds: float = 1000.0
-    begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    started: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     held: threading.Event = field(default_factory=threading.Event)
 
     def pass_(self, seconds: float) -> None:
@@ -53,7 +53,7 @@ class Served:
 
     async def read(self, request: Request) -> Response:
         """Answer after the body."""
-        self.begun.release()
+        self.started.release()
         return PlainTextResponse(str(len(await request.body())))
 
     async def large(self, _: Request) -> Response:
@@ -69,7 +69,7 @@ class Served:
     async def flood(self, socket: WebSocket) -> None:
         """Say much."""
         await socket.accept()
-        self.begun.release()
+        self.started.release()
         await socket.send_text("x" * LARGE)
         await socket.receive()
 
@@ -84,7 +84,7 @@ class Served:
 
     async def hold(self, _: Request) -> Response:
         """Answer when the test says so."""
-        self.begun.release()
+        self.started.release()
         await run_sync(self.held.wait)
         return PlainTextResponse("ok")
 
@@ -165,7 +165,7 @@ def test_an_idle_connection_is_kept_and_then_closed(served: Served) -> None:
 def test_a_body_that_takes_too_long_ends_its_connection(served: Served) -> None:
     """However often a byte of it comes."""
     with connect(served.url, POST % b"read") as opened:
-        assert served.begun.acquire(timeout=15)
+        assert served.started.acquire(timeout=15)
         served.pass_(20)
         opened.sendall(b"x")
         served.pass_(20)
@@ -221,7 +221,7 @@ def test_whoever_waits_longest_for_nothing_makes_room(served: Served, said: byte
 def test_a_request_that_arrived_is_worked_for(served: Served) -> None:
     """It is not the one that makes room, though it is the oldest."""
     with connect(served.url, b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n") as patient:
-        assert served.begun.acquire(timeout=15)
+        assert served.started.acquire(timeout=15)
         with crowd(served.url, 100) as strangers:
             assert ends(strangers[0])
             served.held.set()
@@ -232,7 +232,7 @@ def test_while_all_are_worked_for_there_is_no_room(served: Served) -> None:
     """The next one is turned away, and may come back when one is done."""
     with crowd(served.url, 20, b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n") as patient:
         for _ in patient:
-            assert served.begun.acquire(timeout=15)
+            assert served.started.acquire(timeout=15)
         assert served.visit() == 0
         served.held.set()
         assert [answer(one) for one in patient] == [200] * 20
@@ -395,7 +395,7 @@ def test_an_unread_websocket_is_closed(served: Served) -> None:
     flood = UPGRADE % b"GET /flood" + KEY + VERSION + b"\r\n"
     with connect(served.url, flood) as opened, connect(served.url) as other:
         assert opened.recv(1)
-        assert served.begun.acquire(timeout=15)
+        assert served.started.acquire(timeout=15)
         served.pass_(61)
         assert ends(other)  # before anything more is read here
         received = 0

@@ -129,10 +129,10 @@ def _watch(
 ) -> None:
     pause = threading.Event()
     while len(seconds) < edits:
-        for key, (text, begun) in list(waiting.items()):
+        for key, (text, since) in list(waiting.items()):
             if records.arrived(key, text):
-                seconds.append(monotonic() - begun)
-            elif monotonic() - begun > GIVE_UP_SECONDS:
+                seconds.append(monotonic() - since)
+            elif monotonic() - since > GIVE_UP_SECONDS:
                 seconds.append(None)
             else:
                 continue

@@ -22,9 +22,9 @@ INTERRUPT = "\x03\n"
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """Both systems."""
-    with team(tmp_path / "office", users=2, projects=2, locations=2, entries=5) as everybody:
+    with team(tmp_path / "office", users=2, projects=2, locations=2, entries=5) as opened:
         place(tmp_path)
-        yield everybody
+        yield opened
 
 
 def _talk(root: Path, words: list[str], answers: list[tuple[str, str]]) -> tuple[int, str]:

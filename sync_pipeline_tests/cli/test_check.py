@@ -419,10 +419,10 @@ def test_webhooks_that_are_off(hooked: tuple[Shell, Registrar]) -> None:
     said = the_failure(shell, "--system", "clockify")
     assert_failure(said, "Clockify webhooks", "Clockify switched it off after too many failed deliveries")
     assert "register --enable" in said[1]
-    gone = at_clockify(shell)[0]
-    us.clockify("DELETE", f"/webhooks/{gone['id']}")
+    deleted = at_clockify(shell)[0]
+    us.clockify("DELETE", f"/webhooks/{deleted['id']}")
     said = the_failure(shell, "--system", "clockify")
-    assert_failure(said, "Clockify webhooks", f"Clockify does not have {gone['webhookEvent']}")
+    assert_failure(said, "Clockify webhooks", f"Clockify does not have {deleted['webhookEvent']}")
 
 
 def at_clockify(shell: Shell) -> list[Json]:

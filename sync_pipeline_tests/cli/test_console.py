@@ -43,6 +43,6 @@ def test_it_runs_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals
     assert (process.returncode, out, err) == ((130, "", "Stopped.\n") if number == signal.SIGINT else (0, "", ""))
     assert not (tmp_path / "home" / "console.json").exists()
 
-    gone = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
-    assert gone.returncode == 2
-    assert "No console is running" in gone.stderr
+    refused = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "No console is running" in refused.stderr

@@ -76,9 +76,9 @@ def test_connections(shell: Shell) -> None:
     (one,) = shell("connections", "show", "clockify", "--json", code=0).document["connections"]
     assert one == both[0]
     assert "sync-pipeline check" in shell("connections", "list", code=0).out
-    gone = shell("connections", "disconnect", "clockify", "--yes", "--json", code=0).document
-    assert gone == {"schema": "connections-disconnect/1", "disconnected": "clockify"}
-    assert shell("disconnect", "clockify", "--yes", "--json", code=0).document == gone
+    disconnected = shell("connections", "disconnect", "clockify", "--yes", "--json", code=0).document
+    assert disconnected == {"schema": "connections-disconnect/1", "disconnected": "clockify"}
+    assert shell("disconnect", "clockify", "--yes", "--json", code=0).document == disconnected
 
 
 def test_the_controls_of_the_sandbox(shell: Shell, port: str) -> None:

@@ -36,8 +36,8 @@ ON_THE_SANDBOX = ("init", "--json", "--clockify-region", "sandbox", "--snapshots
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """Both systems."""
-    with team(tmp_path) as everybody:
-        yield everybody
+    with team(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

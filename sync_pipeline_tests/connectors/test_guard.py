@@ -95,8 +95,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 @pytest.fixture(scope="module")
 def us(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     """Both systems."""
-    with team(tmp_path_factory.mktemp("guarded")) as everybody:
-        yield everybody
+    with team(tmp_path_factory.mktemp("guarded")) as opened:
+        yield opened
 
 
 def ask(client: Any, work: str, *args: Any) -> Any:

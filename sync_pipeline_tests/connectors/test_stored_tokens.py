@@ -316,18 +316,18 @@ def test_a_cancelled_request_does_not_lose_the_new_pair(vault: StoredVault) -> N
 def test_ctrl_c_in_a_session_does_not_lose_the_new_pair(vault: StoredVault) -> None:
     """As the stages call it, from another thread: what they gave up is stored before the loop ends."""
     vault.keep(PAIR)
-    begun = Event()
+    started = Event()
     futures: list[Future[Any]] = []
 
     def script(_: Asked) -> bytes:
-        assert begun.wait(20)
+        assert started.wait(20)
         futures[0].cancel()
         return FRESH
 
     with scripted(script) as server, start_blocking_portal() as portal:
         client = client_of(vault, server.url)
         futures.append(portal.start_task_soon(client.get, "users", "u"))
-        begun.set()
+        started.set()
         with pytest.raises(CancelledError):
             futures[0].result()
         portal.call(client.aclose)

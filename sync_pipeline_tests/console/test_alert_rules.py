@@ -347,11 +347,11 @@ def test_what_a_person_does_first(us: Team) -> None:
         assert "The rule budget is saved." in send(browser, f"{HERE}/rules/budget", budget).text
 
         def tick(after: timedelta) -> None:
-            with us.session() as session, clock_from(begun + after):
+            with us.session() as session, clock_from(started + after):
                 compute_figures(session)
                 send_alerts(session, console="http://sync-1.localhost:8770")
 
-        begun = utc_now()
+        started = utc_now()
         tick(timedelta())
         user = us.users()[0]["id"]
         us.add_entry(user, morning(1), 9.5, projectId=project["id"], description="Plant", billable=True)

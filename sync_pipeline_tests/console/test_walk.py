@@ -282,11 +282,11 @@ def test_from_make_dev_to_records_at_the_target(chrome: Browser, tmp_path: Path)
             project = us.clockify("POST", "/projects", {"name": name})["id"]
             ana.try_it()
             expect(ana.page.get_by_text(name)).to_have_count(2)  # the record by its name, and the field
-            assert not stands(us, project)
+            assert not is_at_target(us, project)
             ana.go_live()
             ana.follow("Overview")
             expect(ana.page.get_by_role("switch")).to_be_checked()
-            wait_for(lambda: stands(us, project), ARRIVES_SECONDS)
+            wait_for(lambda: is_at_target(us, project), ARRIVES_SECONDS)
 
             wait_for(lambda: last_success_everywhere(ana), ARRIVES_SECONDS)
             ana.to("/activity?changes=1&kind=run")
@@ -295,7 +295,7 @@ def test_from_make_dev_to_records_at_the_target(chrome: Browser, tmp_path: Path)
             expect(to_a_run).to_have_attribute("href", re.compile(f"{us.ui}/runs/[0-9a-f-]{{36}}"))
 
 
-def stands(us: Developing, project: str) -> bool:
+def is_at_target(us: Developing, project: str) -> bool:
     """Whether the project is a record of the Snapshots system."""
     key = {"X-Api-Key": "sandbox-snapshots-key"}
     return us.client.get(f"{us.sandbox}/snapshots/projects/{project}", headers=key).is_success

@@ -51,8 +51,8 @@ def yaml_section(text: str) -> str:
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A small team that is not live, so that the daemon has nothing else to do."""
-    with team(tmp_path / "team", users=3, projects=2, locations=2, clients=1, entries=20) as everybody:
-        yield everybody
+    with team(tmp_path / "team", users=3, projects=2, locations=2, clients=1, entries=20) as opened:
+        yield opened
 
 
 @contextmanager

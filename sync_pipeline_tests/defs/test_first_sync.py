@@ -23,8 +23,8 @@ pytestmark = pytest.mark.clock
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team nothing of which was ever synced."""
-    with team(tmp_path / "team") as everybody:
-        yield everybody
+    with team(tmp_path / "team") as opened:
+        yield opened
 
 
 @pytest.fixture

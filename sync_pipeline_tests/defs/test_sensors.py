@@ -24,10 +24,10 @@ ENTRY = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path / "team") as everybody:
-        everybody.sync()
-        everybody.forget_stats()
-        yield everybody
+    with team(tmp_path / "team") as opened:
+        opened.sync()
+        opened.forget_stats()
+        yield opened
 
 
 def stopped(us: Team) -> list[Json]:
@@ -92,13 +92,13 @@ def test_a_new_entry_brings_its_new_project_along(us: Team, on: Live) -> None:
 
 def test_a_delete_follows_and_is_confirmed(us: Team, on: Live) -> None:
     """The entry, a witness that lives, and the proof that the key sees everything: then one delete."""
-    gone = stopped(us)[0]
-    us.clockify("DELETE", f"/time-entries/{gone['id']}")
-    on.event("TIME_ENTRY_DELETED", "time_entries", gone)
+    deleted = stopped(us)[0]
+    us.clockify("DELETE", f"/time-entries/{deleted['id']}")
+    on.event("TIME_ENTRY_DELETED", "time_entries", deleted)
     us.forget_stats()
     on.drain("time_entries")
     assert us.requests()[ENTRY] == 2
-    assert gone["id"] not in us.at_snapshots("time_entries")
+    assert deleted["id"] not in us.at_snapshots("time_entries")
     converged(us)
 
 
@@ -137,13 +137,13 @@ def test_deletes_beyond_what_a_run_may_look_up_do_not_wait_for_the_next_full_rea
     """More entries of a day vanished than one run may confirm: the events of the others stay open until they are, too."""
     us.changes |= {"SYNC_MAX_CONFIRMATIONS": "3", "SYNC_MAX_DELETE_SHARE": "1"}
     on.renew()
-    gone = stopped(us)[:25]
-    for entry in gone:
+    deleted = stopped(us)[:25]
+    for entry in deleted:
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
-    on.events("TIME_ENTRY_DELETED", "time_entries", gone)
+    on.events("TIME_ENTRY_DELETED", "time_entries", deleted)
     on.drain("time_entries")
     assert on.inbox("time_entries").open == 0
-    assert not us.at_snapshots("time_entries").keys() & {entry["id"] for entry in gone}
+    assert not us.at_snapshots("time_entries").keys() & {entry["id"] for entry in deleted}
     converged(us)
 
 

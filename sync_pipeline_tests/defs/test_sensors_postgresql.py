@@ -22,18 +22,18 @@ __all__ = ["postgres"]  # a fixture of the store's tests
 @pytest.fixture
 def us(tmp_path: Path, postgres: Server) -> Iterator[Team]:
     """A team that is in step and remembers so in PostgreSQL."""
-    with team(tmp_path / "team") as everybody:
-        everybody.changes["SYNC_DATABASE_URL"] = postgres.create()
-        everybody.sync()
-        yield everybody
+    with team(tmp_path / "team") as opened:
+        opened.changes["SYNC_DATABASE_URL"] = postgres.create()
+        opened.sync()
+        yield opened
 
 
 def test_few_and_many_changes_arrive(us: Team, on: Live) -> None:
     """One by its id, thirty by their days, a deleted one: each event is closed by a run, and both sides agree."""
-    first, gone, *others = (entry for entry in us.entries() if entry["timeInterval"]["end"])
+    first, deleted, *others = (entry for entry in us.entries() if entry["timeInterval"]["end"])
     on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(first, description="edited"))
-    us.clockify("DELETE", f"/time-entries/{gone['id']}")
-    on.event("TIME_ENTRY_DELETED", "time_entries", gone)
+    us.clockify("DELETE", f"/time-entries/{deleted['id']}")
+    on.event("TIME_ENTRY_DELETED", "time_entries", deleted)
     (few,) = on.drain("time_entries")
     assert few.jobs == ["changes_time_entries"]
 
@@ -74,8 +74,8 @@ def test_a_run_whose_lock_was_lost_writes_only_if_it_gets_it_again(us: Team, on:
     def lose(progress: Progress) -> None:
         if progress.stage == "extract" and not ended:
             if is_declared_dead:
-                with psycopg.connect(url) as somebody:
-                    somebody.execute("UPDATE run_locks SET dead_at = now()")
+                with psycopg.connect(url) as other:
+                    other.execute("UPDATE run_locks SET dead_at = now()")
             ended.append(end_locks(url))
 
     listening = reporting.set(lose)

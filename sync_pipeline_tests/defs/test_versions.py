@@ -26,9 +26,9 @@ pytestmark = pytest.mark.clock
 @pytest.fixture
 def us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
     """A team whose settings are this process's."""
-    with team(tmp_path) as everybody:
-        enter(everybody, monkeypatch)
-        yield everybody
+    with team(tmp_path) as opened:
+        enter(opened, monkeypatch)
+        yield opened
 
 
 def tags_of(us: Team, entity: str, *, dry_run: bool = False) -> Any:

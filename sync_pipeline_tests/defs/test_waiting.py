@@ -26,12 +26,12 @@ OLD_RULES = {
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team whose project names may not be long."""
-    with team(tmp_path / "team") as everybody:
+    with team(tmp_path / "team") as opened:
         write_mapping(
-            everybody, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"
+            opened, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"
         )
-        everybody.sync()
-        yield everybody
+        opened.sync()
+        yield opened
 
 
 def rejected(us: Team) -> set[tuple[str, str]]:

@@ -41,8 +41,8 @@ PATIENT = {"SYNC_LOCK_SECONDS": None, "SYNC_MAX_ATTEMPTS": None}
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team, nothing of which was ever synced."""
-    with team(tmp_path / "team") as everybody:
-        yield everybody
+    with team(tmp_path / "team") as opened:
+        yield opened
 
 
 @pytest.fixture

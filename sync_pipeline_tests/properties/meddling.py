@@ -13,9 +13,9 @@ CLIENT_FIELDS = ("name", "address", "note", "archived", "currencyId", "ccEmails"
 
 def _restore_entry(team: Team, action: Action, _number: int) -> None:
     """Someone takes a deletion back: the entry is there again, under its old id."""
-    gone = team.sandbox.world.db.execute("SELECT id FROM deleted WHERE kind = 'time_entries' ORDER BY id").fetchall()
-    if gone:
-        team.control("POST", "time_entries/restore", {"ids": [gone[action.which % len(gone)]["id"]]})
+    deleted = team.sandbox.world.db.execute("SELECT id FROM deleted WHERE kind = 'time_entries' ORDER BY id").fetchall()
+    if deleted:
+        team.control("POST", "time_entries/restore", {"ids": [deleted[action.which % len(deleted)]["id"]]})
 
 
 def _edit_target(team: Team, action: Action, _number: int) -> None:

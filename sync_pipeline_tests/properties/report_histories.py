@@ -89,8 +89,8 @@ def _start_timer(us: Team, action: Action) -> None:
 def _stop_timer(us: Team, action: Action) -> None:
     for entry in us.entries():
         if not entry["timeInterval"]["end"]:
-            begun = datetime.fromisoformat(entry["timeInterval"]["start"])
-            end = {"end": instant(begun + timedelta(seconds=action.seconds))}
+            began = datetime.fromisoformat(entry["timeInterval"]["start"])
+            end = {"end": instant(began + timedelta(seconds=action.seconds))}
             us.clockify("PATCH", f"/user/{entry['userId']}/time-entries", end)
             return
 

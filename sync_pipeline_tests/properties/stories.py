@@ -46,7 +46,7 @@ def drawn_stories(seed: int) -> list[str]:
     return Random(seed).sample(list(SAME), STORIES)
 
 
-def tell(root: Path, patch: pytest.MonkeyPatch, name: str, made: Database = SavedFile) -> None:
+def play_story(root: Path, patch: pytest.MonkeyPatch, name: str, made: Database = SavedFile) -> None:
     """One story on an empty database; AssertionError when it ends differently."""
 
     @contextmanager

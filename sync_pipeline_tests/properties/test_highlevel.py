@@ -240,8 +240,8 @@ def test_a_location_that_is_gone_is_archived(us: HighLevelTeam) -> None:
     """Its id is asked for, and HighLevel says that there is none."""
     us.sync("locations")
     name = us.at_snapshots("locations").popitem()[1]["location_name"]
-    (gone,) = [key for key, row in us.at_snapshots("locations").items() if row["location_name"] == name]
-    us.snapshots("DELETE", f"/locations/{gone}")
+    (deleted,) = [key for key, row in us.at_snapshots("locations").items() if row["location_name"] == name]
+    us.snapshots("DELETE", f"/locations/{deleted}")
     us.sync("locations", options=Options(allow_deletes=True), SYNC_MAX_DELETE_SHARE="1")
     assert us.client(name)["archived"]
 

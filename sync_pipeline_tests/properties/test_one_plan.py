@@ -203,9 +203,9 @@ def _names_are_right(us: Team, session: Session, now: dict[int, NameState]) -> N
         for which, name in enumerate(state):
             right = names[f"{case} {name}"] == 1 if name else True
             assert right or f"{case}-{which}" in rejected, f"{case}-{which}: {state}"
-        gone = set(NAMES[:-1]) - {*state}
+        missing = set(NAMES[:-1]) - {*state}
         rejects = rejected & {f"{case}-0", f"{case}-1"}
-        assert rejects or not any(names[f"{case} {name}"] for name in gone), f"{case}: {state}"
+        assert rejects or not any(names[f"{case} {name}"] for name in missing), f"{case}: {state}"
 
 
 TEXTS, DAYS = ("x", "y"), (2, 3)

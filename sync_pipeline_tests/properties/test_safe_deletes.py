@@ -29,12 +29,12 @@ def test_a_deleted_entry_is_deleted_after_it_was_looked_up_together_with_one_tha
     """Two reads by id are made for one delete: of the vanished entry and of a witness that must be found."""
     with team(tmp_path) as us:
         us.sync()
-        gone = stopped(us)[0]["id"]
-        us.clockify("DELETE", f"/time-entries/{gone}")
+        removed = stopped(us)[0]["id"]
+        us.clockify("DELETE", f"/time-entries/{removed}")
         us.forget_stats()
         assert us.sync("time_entries")["time_entries"].deleted == 1
         assert us.requests()[ENTRY] == 2
-        assert gone not in us.at_snapshots("time_entries")
+        assert removed not in us.at_snapshots("time_entries")
         converged(us)
         changes_nothing(us)
 
@@ -122,14 +122,14 @@ def test_more_deletes_than_a_run_may_send_are_held_until_somebody_allows_them(tm
     with team(tmp_path) as us:
         us.sync()
         before = us.at_snapshots("time_entries")
-        gone = [str(entry["id"]) for entry in stopped(us)[:20]]
-        for entry in gone:
+        removed = [str(entry["id"]) for entry in stopped(us)[:20]]
+        for entry in removed:
             us.clockify("DELETE", f"/time-entries/{entry}")
         late = us.add_entry(us.users()[0]["id"], morning(1))
         us.forget_stats()
         done = us.sync("time_entries")["time_entries"]
         assert (done.deleted, done.held_deletes, done.created, done.unconfirmed) == (0, 20, 1, 0)
-        assert us.held("time_entries") == {"deletes": sorted(gone)}
+        assert us.held("time_entries") == {"deletes": sorted(removed)}
         assert us.writes() == {"time_entries": 1}
         now = us.at_snapshots("time_entries")
         assert {**before, late["id"]: now[late["id"]]} == now
@@ -211,16 +211,16 @@ def test_the_last_records_of_a_small_entity_are_not_lost_without_a_word(tmp_path
     """Few deletes are no suspicious share - but nothing left at all is, however few there were."""
     with team(tmp_path, projects=3, entries=0) as us:
         us.sync("projects")
-        gone = us.projects()[left:]
-        for project in gone:
+        removed = us.projects()[left:]
+        for project in removed:
             us.delete_project(project["id"])
         if not left:
             done = us.sync("projects")["projects"]
             assert (done.deleted, done.held_deletes) == (0, 3)
-            assert us.held("projects") == {"deletes": sorted(project["id"] for project in gone)}
+            assert us.held("projects") == {"deletes": sorted(project["id"] for project in removed)}
             assert len(us.at_snapshots("projects")) == 3
         options = Options(allow_deletes=not left)
-        assert us.sync("projects", options=options)["projects"].deleted == len(gone)
+        assert us.sync("projects", options=options)["projects"].deleted == len(removed)
         assert len(us.at_snapshots("projects")) == left
 
 

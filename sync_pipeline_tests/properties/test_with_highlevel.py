@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline_tests.properties.stories import SAME, tell
+from sync_pipeline_tests.properties.stories import SAME, play_story
 
 
 @pytest.mark.parametrize("name", SAME)
 def test_the_same_with_highlevel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Each as it is for the generic profile."""
-    tell(tmp_path, monkeypatch, name)
+    play_story(tmp_path, monkeypatch, name)

@@ -16,7 +16,7 @@ from sync_pipeline.store.ledger import Ledger
 from sync_pipeline_tests.harness import Json, Team, morning, team
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of
 from sync_pipeline_tests.scenarios.mappings import write_mapping
-from sync_pipeline_tests.scenarios.test_forget import somebody
+from sync_pipeline_tests.scenarios.test_forget import a_person
 
 FEW = {"users": 4, "projects": 2, "clients": 1, "locations": 1, "entries": 0}
 WORDS = "Inspected the Quillfeather residence"
@@ -33,7 +33,7 @@ def us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
 
 def _leaver(us: Team) -> tuple[str, Json]:
     """Someone who is removed from the workspace, and an entry of theirs that stays."""
-    person = somebody(us)["id"]
+    person = a_person(us)["id"]
     entry = us.add_entry(person, morning(2), description=WORDS)
     us.sync()
     us.control("POST", "users", {"id": person, "remove": True})

@@ -83,14 +83,14 @@ def test_a_client_that_a_person_deleted_is_created_again(tmp_path: Path) -> None
     with team(tmp_path, entries=0) as us:
         us.sync()
         location = next(iter(us.at_snapshots("locations").values()))
-        gone = us.client(location["location_name"])
-        archive(us, gone)
-        us.clockify("DELETE", f"/clients/{gone['id']}")
+        deleted = us.client(location["location_name"])
+        archive(us, deleted)
+        us.clockify("DELETE", f"/clients/{deleted['id']}")
         verdict = us.verify("locations")["locations"]
         assert (verdict.missing, verdict.in_sync) == (1, False)
         assert us.sync("locations")["locations"].created == 1  # verify made it pending, so any sync delivers it
         new = us.client(location["location_name"])
-        assert new["id"] != gone["id"]
+        assert new["id"] != deleted["id"]
         assert location["location_id"] in new["note"]
         converged(us)
         changes_nothing(us)

@@ -96,9 +96,9 @@ def test_one_that_is_deleted_is_archived_all_the_same(us: HighLevelTeam) -> None
     """Out of scope or not: HighLevel says that there is none under its id."""
     us.sync("locations")
     narrowed(us)
-    gone = locations(us)[1]
-    name = us.at_snapshots("locations")[gone]["location_name"]
-    us.snapshots("DELETE", f"/locations/{gone}")
+    deleted = locations(us)[1]
+    name = us.at_snapshots("locations")[deleted]["location_name"]
+    us.snapshots("DELETE", f"/locations/{deleted}")
     narrowed(us, SYNC_MAX_DELETE_SHARE="1")
     assert shown(us.clients())[name]
 

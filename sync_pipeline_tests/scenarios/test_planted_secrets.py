@@ -46,9 +46,9 @@ ECHOES = [(401, ""), (400, ""), (403, ""), (500, ""), (429, ""), (302, ""), (200
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """Both systems, which accept what is planted."""
-    with team(tmp_path / "office", users=2, projects=2, locations=2, entries=5) as everybody:
-        plant(everybody)
-        yield everybody
+    with team(tmp_path / "office", users=2, projects=2, locations=2, entries=5) as opened:
+        plant(opened)
+        yield opened
 
 
 @pytest.fixture

@@ -28,11 +28,11 @@ TEAMS = {"sqlite": team, "postgresql": highlevel_team}
 @pytest.fixture(params=TEAMS)
 def us(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Team]:
     """A team on each database."""
-    with TEAMS[request.param](tmp_path, **FEW) as everybody:
+    with TEAMS[request.param](tmp_path, **FEW) as opened:
         if request.param == "postgresql":
             server: Server = request.getfixturevalue("postgres")
-            everybody.changes["SYNC_DATABASE_URL"] = server.create()
-        yield everybody
+            opened.changes["SYNC_DATABASE_URL"] = server.create()
+        yield opened
 
 
 @pytest.fixture

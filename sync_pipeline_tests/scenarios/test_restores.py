@@ -22,9 +22,9 @@ Sync = Callable[[Team, str, str], Any]
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path) as opened:
+        opened.sync()
+        yield opened
 
 
 def in_full(us: Team, entity: str, _source_id: str) -> None:

@@ -86,8 +86,8 @@ def test_locations_become_projects(tmp_path: Path) -> None:
         }
         us.snapshots("DELETE", "/locations/one")
         assert synced(us).deleted == 1
-        gone = us.clockify("GET", f"/projects/{own['one']}")
-        assert (gone["archived"], gone["billable"]) == (True, True)
+        archived = us.clockify("GET", f"/projects/{own['one']}")
+        assert (archived["archived"], archived["billable"]) == (True, True)
         settled(us)
         us.put_location("one", location_name="Fir", customer=client)
         synced(us)

@@ -200,9 +200,9 @@ def test_a_preview_counts_for_what_it_was_begun_for(live: SetupService) -> None:
     """The draft was changed before its preview read anything: it says so, and lets nothing be published."""
     upper(live)
     kind = trial.kind_for(live.settings())
-    begun = trial.begin(live.on_draft(), kind)
+    started = trial.begin(live.on_draft(), kind)
     drop_field(mapping_setup(live, "users"), "users", "status", since=None)
-    found = trial.run(live.on_draft(), begun, kind)
+    found = trial.run(live.on_draft(), started, kind)
     assert (found.outcome, "was changed since" in found.report["error"]) == ("failed", True)
     assert "not been previewed" in read_publication(live).obstacle
 

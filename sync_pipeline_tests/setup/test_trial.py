@@ -49,9 +49,9 @@ def test_a_trial_of_a_set_up_that_was_changed_meanwhile_does_not_pass(
 ) -> None:
     """What it looked at is not the configuration that it was started for."""
     kind = trial.kind_for(set_up(setup, us).settings())
-    begun = trial.begin(setup, kind)
+    started = trial.begin(setup, kind)
     setup.change({"entities": ["users"]}, "entities", "users")
-    found = trial.run(setup, begun, kind)
+    found = trial.run(setup, started, kind)
     assert found.outcome == "failed"
     assert "was changed" in found.report["error"]
     setup.change({"entities": None}, "entities", "all")
@@ -201,11 +201,11 @@ def test_ctrl_c_ends_it(us: Team, setup: SetupService) -> None:
     def interrupt() -> bool:
         raise KeyboardInterrupt
 
-    begun = trial.begin(setup, "dry_run")
+    started = trial.begin(setup, "dry_run")
     with pytest.raises(KeyboardInterrupt):
-        trial.run(setup, begun, "dry_run", stop=interrupt)
+        trial.run(setup, started, "dry_run", stop=interrupt)
     with setup.store() as store:
-        found = trial_of(store, begun)
+        found = trial_of(store, started)
     assert found is not None
     assert (found.outcome, found.report["error"]) == ("failed", trial.INTERRUPTED)
 

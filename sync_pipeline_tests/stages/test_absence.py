@@ -99,8 +99,8 @@ def test_without_the_report_they_stay_unconfirmed(us: Team) -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_one_that_was_deleted_is_deleted(us: Team, reader: str) -> None:
     """The report does not have it on any day."""
-    gone, *others = _theirs(us)
-    _delete(us, gone)
+    removed, *others = _theirs(us)
+    _delete(us, removed)
     done = us.sync("time_entries", CLOCKIFY_READER=reader)["time_entries"]
     assert (done.deleted, done.unconfirmed, _theirs(us)) == (1, 0, others)
 

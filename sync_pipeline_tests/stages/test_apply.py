@@ -113,13 +113,13 @@ def test_a_delete_is_proven_again(tmp_path: Path) -> None:
     """One that exists again is not deleted; one that is gone still is."""
     with team(tmp_path, entries=0) as us:
         user = us.users()[0]["id"]
-        kept, gone = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))
+        kept, deleted = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))
         us.sync()
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
+        us.clockify("DELETE", f"/time-entries/{deleted['id']}")
         path = write_plan(us, "time_entries")
         text = path.read_text()
         assert [line["action"] for line in lines_in(path)] == ["delete"]
-        path.write_text(text + text.splitlines()[1].replace(gone["id"], kept["id"]) + "\n")
+        path.write_text(text + text.splitlines()[1].replace(deleted["id"], kept["id"]) + "\n")
         found = apply_plan(us, path, skip=True)
         assert (found.written, differing(found)) == (1, {kept["id"]: "source"})
         assert list(us.at_snapshots("time_entries")) == [kept["id"]]
@@ -387,8 +387,8 @@ def test_a_killed_apply_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: py
         _swap(us, first, second)
         us.put_location("new", location_name="New site")
         us.clockify("PUT", f"/projects/{us.projects()[0]['id']}", {"name": "Renamed"})
-        gone = us.entries()[0]
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
+        deleted = us.entries()[0]
+        us.clockify("DELETE", f"/time-entries/{deleted['id']}")
         path = write_plan(us)
         clients = len(us.clients())
         steps, was_killed = 0, True

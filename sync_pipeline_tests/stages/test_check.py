@@ -22,9 +22,9 @@ STRICT: dict[str, Any] = {"SYNC_MAX_REJECT_SHARE": "0", "SYNC_MIN_BLOCKING_REJEC
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path, entries=6) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path, entries=6) as opened:
+        opened.sync()
+        yield opened
 
 
 def reads(us: Team, *projects: Json) -> None:

@@ -36,9 +36,9 @@ OTHER = "the-other-run"
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team whose projects are in step."""
-    with team(tmp_path, entries=0) as everybody:
-        everybody.sync("projects")
-        yield everybody
+    with team(tmp_path, entries=0) as opened:
+        opened.sync("projects")
+        yield opened
 
 
 def a_project(us: Team) -> str:

@@ -56,13 +56,13 @@ def test_a_delete_of_what_comes_back(tmp_path: Path) -> None:
         changes_nothing(us)
 
 
-@pytest.mark.parametrize("gone", [False, True], ids=["renamed and back", "archived and back"])
-def test_a_client_of_a_location_that_is_as_it_was(tmp_path: Path, gone: bool) -> None:
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["renamed and back", "archived and back"])
+def test_a_client_of_a_location_that_is_as_it_was(tmp_path: Path, is_deleted: bool) -> None:
     """Renamed or archived without our knowing, it gets its name back and is restored."""
     with team(tmp_path, locations=2, clients=0, entries=0) as us:
         us.put_location("one", location_name="Oak")
         us.sync()
-        if gone:
+        if is_deleted:
             us.snapshots("DELETE", "/locations/one")
         else:
             us.put_location("one", location_name="Ash")

@@ -132,16 +132,16 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(us: Team, on: Live) -> N
 
 def test_deletes_that_the_guard_holds_are_told(us: Team, on: Live) -> None:
     """Too many records gone at once: their events stay open and name the request that lets them through."""
-    gone = stopped(us)[:8]
-    for entry in gone:
+    deleted = stopped(us)[:8]
+    for entry in deleted:
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
-    on.events("TIME_ENTRY_DELETED", "time_entries", gone)
+    on.events("TIME_ENTRY_DELETED", "time_entries", deleted)
     on.tick("time_entries")
     ((attempts, reason),) = set(reasons(us, "time_entries"))
     assert attempts == 1
     assert "--allow-deletes" in str(reason)
-    assert us.held("time_entries") == {"deletes": sorted(entry["id"] for entry in gone)}
-    assert us.at_snapshots("time_entries").keys() >= {entry["id"] for entry in gone}
+    assert us.held("time_entries") == {"deletes": sorted(entry["id"] for entry in deleted)}
+    assert us.at_snapshots("time_entries").keys() >= {entry["id"] for entry in deleted}
     with us.session() as session:
         (request,) = list_approvals(session.store, session.pair, session.now(), limit=10)
         assert f"approvals allow {request.id}" in str(reason)

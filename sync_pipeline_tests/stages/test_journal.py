@@ -17,8 +17,8 @@ from sync_pipeline_tests.harness import Team, team
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team of which nothing was read yet."""
-    with team(tmp_path, users=1, projects=1, clients=1, locations=1, entries=0) as everybody:
-        yield everybody
+    with team(tmp_path, users=1, projects=1, clients=1, locations=1, entries=0) as opened:
+        yield opened
 
 
 def batch(us: Team, *events: int) -> Batch:

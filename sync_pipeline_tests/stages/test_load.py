@@ -503,7 +503,7 @@ def test_what_changed_while_missing_records_were_read_is_read_once_more(
     us: Team, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
     """An older batch stores another form of what was read as unchanged; the days of those beyond the budget are not done."""
-    gone, *edited = [_entry(us, days_ago, "old") for days_ago in (1, 2, 3)]
+    deleted, *edited = [_entry(us, days_ago, "old") for days_ago in (1, 2, 3)]
     us.sync()
     us.changes["SYNC_MAX_CONFIRMATIONS"] = str(budget)
     with us.session() as other, us.session() as session:
@@ -512,7 +512,7 @@ def test_what_changed_while_missing_records_were_read_is_read_once_more(
         older = us.validated(other, "time_entries", _span(3, 2))
         for entry in edited:
             us.change_entry(entry, description="old")
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
+        us.clockify("DELETE", f"/time-entries/{deleted['id']}")
         newer = us.validated(session, "time_entries", _span(5, 0))
         with _meanwhile(monkeypatch, lambda: us.load(other, "time_entries", older, _span(3, 2))):
             loaded = us.load(session, "time_entries", newer, _span(5, 0))
@@ -522,7 +522,7 @@ def test_what_changed_while_missing_records_were_read_is_read_once_more(
     }
     assert len(left) == 2 - min(budget, 2)
     assert loaded.not_done == dict.fromkeys(left, load.HAS_CHANGED)
-    assert gone["id"] not in words
+    assert deleted["id"] not in words
     us.sync()
     converged(us)
 

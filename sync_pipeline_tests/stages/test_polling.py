@@ -30,10 +30,10 @@ FEEDS = "GET */entities/*"
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step, whose data is older than what is polled."""
-    with team(tmp_path / "team", age_days=2) as everybody:
-        with minutes_ago(everybody, 2 * 24 * 60):
-            everybody.sync()
-        yield everybody
+    with team(tmp_path / "team", age_days=2) as opened:
+        with minutes_ago(opened, 2 * 24 * 60):
+            opened.sync()
+        yield opened
 
 
 @pytest.fixture

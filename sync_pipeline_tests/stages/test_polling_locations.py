@@ -21,10 +21,10 @@ from sync_pipeline_tests.properties.judge import converged
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path / "team", entries=0) as everybody:
-        everybody.sync()
-        everybody.forget_stats()
-        yield everybody
+    with team(tmp_path / "team", entries=0) as opened:
+        opened.sync()
+        opened.forget_stats()
+        yield opened
 
 
 @pytest.fixture

@@ -98,14 +98,14 @@ def test_an_entry_that_was_moved_to_another_day_is_not_deleted(tmp_path: Path) -
     """Missing from its day, it is looked up by its id: what lives is updated, only what is gone is deleted."""
     with team(tmp_path, entries=6) as us:
         user = us.users()[0]["id"]
-        moved, gone = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))
+        moved, removed = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))
         us.sync()
         start, end = morning(9), morning(9, 9)
         us.change_entry(moved, start=f"{start:%Y-%m-%dT%H:%M:%SZ}", end=f"{end:%Y-%m-%dT%H:%M:%SZ}")
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
+        us.clockify("DELETE", f"/time-entries/{removed['id']}")
         with us.session() as session:
             found = preview(session, session.specs["time_entries"], Days(day(3), day(1)))
-            assert actions(found) == {moved["id"]: "update", gone["id"]: "delete"}
+            assert actions(found) == {moved["id"]: "update", removed["id"]: "delete"}
             done = us.sync_one(session, "time_entries", Days(day(3), day(1)))
         assert (done.updated, done.deleted) == (found.counts.updated, found.counts.deleted) == (1, 1)
 

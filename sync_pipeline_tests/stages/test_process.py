@@ -18,9 +18,9 @@ from sync_pipeline_tests.harness import Team, team
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A few people, projects and entries that are in step."""
-    with team(tmp_path, users=2, projects=2, clients=1, locations=2, entries=4) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path, users=2, projects=2, clients=1, locations=2, entries=4) as opened:
+        opened.sync()
+        yield opened
 
 
 def test_rows_have_what_the_store_keeps(us: Team) -> None:

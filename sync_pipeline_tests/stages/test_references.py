@@ -22,7 +22,7 @@ def leave(us: Team, user: str) -> None:
     us.control("POST", "users", {"id": user, "remove": True})
 
 
-def somebody(us: Team) -> str:
+def plain_user(us: Team) -> str:
     """A user who holds neither of the sandbox's keys."""
     return str(us.users()[1]["id"])
 
@@ -38,7 +38,7 @@ def test_the_last_entry_of_somebody_who_left_arrives(tmp_path: Path) -> None:
     """A user adds an entry and leaves before it was read: it arrives, the user stays, and both sides are in sync."""
     with team(tmp_path) as us:
         us.sync()
-        user = somebody(us)
+        user = plain_user(us)
         entry = us.add_entry(user, morning(1), description="Handed over")["id"]
         leave(us, user)
         assert previewed(us, "users") == set()
@@ -71,15 +71,15 @@ def test_what_nothing_refers_to_any_more_is_deleted_in_the_same_sync(tmp_path: P
     """The last entry of a deleted project is deleted, or moved to another project: the project goes with it."""
     with team(tmp_path) as us:
         other = us.projects()[0]["id"]
-        gone = [us.clockify("POST", "/projects", {"name": f"Short-lived {n}"})["id"] for n in range(2)]
-        deleted, moved = (us.add_entry(us.users()[0]["id"], morning(3 + n), projectId=gone[n]) for n in range(2))
+        removed = [us.clockify("POST", "/projects", {"name": f"Short-lived {n}"})["id"] for n in range(2)]
+        deleted, moved = (us.add_entry(us.users()[0]["id"], morning(3 + n), projectId=removed[n]) for n in range(2))
         us.sync()
         us.change_entry(moved, projectId=other)
         us.clockify("DELETE", f"/time-entries/{deleted['id']}")
-        for project in gone:
+        for project in removed:
             us.delete_project(project)
         us.sync()
-        assert not us.at_snapshots("projects").keys() & set(gone)
+        assert not us.at_snapshots("projects").keys() & set(removed)
         converged(us)
         changes_nothing(us)
 
@@ -108,7 +108,7 @@ def test_preview_shows_that_an_unreferenced_user_is_deleted(tmp_path: Path) -> N
     """No one's entries refer to them: preview and sync delete the user."""
     with team(tmp_path, entries=0) as us:
         us.sync()
-        user = somebody(us)
+        user = plain_user(us)
         leave(us, user)
         assert previewed(us, "users") == {("delete", user)}
         assert us.sync("users")["users"].deleted == 1
@@ -120,7 +120,7 @@ def test_with_delete_the_record_goes_and_its_entries_arrive(tmp_path: Path) -> N
     with team(tmp_path) as us:
         write_mapping(us, "users.yaml", "entity: users\ntarget: {delete: delete}\n")
         us.sync()
-        user = somebody(us)
+        user = plain_user(us)
         entry = us.add_entry(user, morning(1))["id"]
         leave(us, user)
         assert previewed(us, "users") == {("delete", user)}
@@ -141,7 +141,7 @@ def test_with_delete_the_record_goes_and_its_entries_arrive(tmp_path: Path) -> N
 def test_time_of_somebody_nobody_ever_knew_arrives(tmp_path: Path) -> None:
     """The user and the project were deleted before the first sync: what they worked arrives with the bare ids."""
     with team(tmp_path) as us:
-        user = somebody(us)
+        user = plain_user(us)
         project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
         entry = us.add_entry(user, morning(1), projectId=project)["id"]
         us.delete_project(project)

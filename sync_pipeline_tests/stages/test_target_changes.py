@@ -23,10 +23,10 @@ pytestmark = pytest.mark.clock
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path / "team", entries=0) as everybody:
-        everybody.sync()
-        everybody.forget_stats()
-        yield everybody
+    with team(tmp_path / "team", entries=0) as opened:
+        opened.sync()
+        opened.forget_stats()
+        yield opened
 
 
 def ours(us: Team) -> Json:

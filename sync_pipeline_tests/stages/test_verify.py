@@ -19,9 +19,9 @@ pytestmark = pytest.mark.clock
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path) as opened:
+        opened.sync()
+        yield opened
 
 
 def test_sides_that_agree(us: Team) -> None:

@@ -25,9 +25,9 @@ MANY = FEW["paid"] + 1
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path, users=2, projects=2, clients=1, locations=2, entries=0) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path, users=2, projects=2, clients=1, locations=2, entries=0) as made:
+        made.sync()
+        yield made
 
 
 @pytest.fixture

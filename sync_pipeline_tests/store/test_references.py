@@ -32,7 +32,7 @@ def put(store: Store, source_id: str, entity: str = ENTITY, connection: str = HE
         tx.execute(insert(records).values(**row, fields=text, fields_hash="h", delivered_hash="h", observed_at=at(1)))
 
 
-def gone(store: Store, source_id: str, *, there: bool, entity: str = ENTITY) -> None:
+def mark_deleted(store: Store, source_id: str, *, there: bool, entity: str = ENTITY) -> None:
     """It is deleted at the source; ``there`` says whether it still is at the target."""
     with store.writing() as tx:
         mine = update(records).where(records.c.entity == entity, records.c.source_id == source_id)
@@ -61,9 +61,9 @@ def test_what_a_live_record_refers_to_is_referenced(store: Store) -> None:
 def test_a_record_that_is_deleted_refers_to_something_while_it_is_at_the_target(store: Store) -> None:
     """Only when it is gone on both sides nothing is left that refers."""
     put(store, "e1", user_id="u1")
-    gone(store, "e1", there=True)
+    mark_deleted(store, "e1", there=True)
     assert found(store, "u1") == {"u1"}
-    gone(store, "e1", there=False)
+    mark_deleted(store, "e1", there=False)
     assert found(store, "u1") == set()
 
 
@@ -85,8 +85,8 @@ def test_kept_is_what_is_deleted_and_still_at_the_target(store: Store) -> None:
     """Not what lives, nor what is gone from both."""
     for key in ("lives", "kept", "gone"):
         put(store, key, entity=USERS)
-    gone(store, "kept", there=True, entity=USERS)
-    gone(store, "gone", there=False, entity=USERS)
+    mark_deleted(store, "kept", there=True, entity=USERS)
+    mark_deleted(store, "gone", there=False, entity=USERS)
     assert Ledger(store, HERE, USERS).kept_ids() == {"kept"}
 
 
@@ -117,7 +117,7 @@ def test_what_waits_for_a_missing_record_is_due_when_that_is_there(store: Store)
     assert due(store) == []
     put(store, "u1", entity=USERS)
     assert due(store) == ["e1"]
-    gone(store, "u1", there=True, entity=USERS)
+    mark_deleted(store, "u1", there=True, entity=USERS)
     assert due(store) == []
 
 

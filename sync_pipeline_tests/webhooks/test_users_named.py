@@ -26,8 +26,8 @@ CHANGED = "USER_UPDATED"
 @pytest.fixture
 def us(tmp_path: Path) -> Any:
     """A workspace on a paid plan, never synced."""
-    with team(tmp_path / "team", plan="paid") as everybody:
-        yield everybody
+    with team(tmp_path / "team", plan="paid") as opened:
+        yield opened
 
 
 def hook(us: Team, event: str = CHANGED) -> Json:
@@ -107,10 +107,10 @@ def test_who_leaves_needs_no_change(us: Team) -> None:
     register(us)
     us.sync()
     follow(us)
-    gone = join(us, "gone")
+    leaving = join(us, "gone")
     us.sync("users")
     follow(us)
-    us.control("POST", "users", {"id": gone, "remove": True})
+    us.control("POST", "users", {"id": leaving, "remove": True})
     us.sync("users")
     assert follow(us) == ("", 1)
     assert follow(us) == ("", 0)

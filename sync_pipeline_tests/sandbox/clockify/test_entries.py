@@ -113,8 +113,8 @@ def test_deleting_answers_204_and_bulk_the_rows(shared: Api) -> None:
     assert shared.send("DELETE", f"time-entries/{first}", expect=204) is None
     bulk = f"user/{shared.me}/time-entries?time-entry-ids={second}&time-entry-ids="
     assert shared.refused("DELETE", bulk + first) == (400, 501)
-    gone = shared.send("DELETE", bulk + third)
-    assert [entry["id"] for entry in gone] == [second, third]
+    deleted = shared.send("DELETE", bulk + third)
+    assert [entry["id"] for entry in deleted] == [second, third]
     assert shared.refused("GET", f"time-entries/{second}") == (400, 501)
 
 

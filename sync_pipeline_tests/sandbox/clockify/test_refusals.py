@@ -67,8 +67,8 @@ def test_deleted_reads_like_never_existed(shared: Api) -> None:
     """A deleted record answers exactly what an invented id answers."""
     tag = shared.send("POST", "tags", {"name": "short-lived"}, expect=201)
     assert shared.send("DELETE", f"tags/{tag['id']}") == tag
-    gone, invented = shared.call("GET", f"tags/{tag['id']}"), shared.call("GET", f"tags/{UNKNOWN}")
-    assert (gone.status_code, gone.content) == (invented.status_code, invented.content)
+    deleted, invented = shared.call("GET", f"tags/{tag['id']}"), shared.call("GET", f"tags/{UNKNOWN}")
+    assert (deleted.status_code, deleted.content) == (invented.status_code, invented.content)
 
 
 def test_members_are_denied_what_needs_an_admin(shared: Api) -> None:

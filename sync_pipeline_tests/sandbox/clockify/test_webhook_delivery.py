@@ -375,8 +375,8 @@ def test_a_receiver_that_is_not_there_fails_deliveries(api: Api, receiver: Recei
     """Refused connections are failures with their reason in the log."""
     api.control("webhooks", {"retry_delays": []})
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/"
-    hook = subscribe(api, receiver, "NEW_TIME_ENTRY", url=nobody)
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+    hook = subscribe(api, receiver, "NEW_TIME_ENTRY", url=closed)
     entry(api)
     assert settled(api)["failed"] == 1
     [log] = api.send("POST", f"webhooks/{hook['id']}/logs", {"status": "FAILED"})

@@ -53,8 +53,8 @@ def test_delete_succeeds_for_ever(sandbox: Sandbox) -> None:
     """A record can be deleted once and again; reading it is a 404 that says so."""
     sandbox.api.put("users/u1", json=USER)
     assert [sandbox.api.delete("users/u1").status_code for _ in range(2)] == [204, 204]
-    gone = sandbox.api.get("users/u1")
-    assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
+    deleted = sandbox.api.get("users/u1")
+    assert (deleted.status_code, deleted.json()["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
