@@ -20,7 +20,7 @@ from sync_pipeline_tests.properties.oracle import FIELDS
 HOME = "sandboxHomeLocation1"
 SANDBOX: Json = {"highlevel_prepared": True, "highlevel_requests": 0}
 VENDORS: dict[str, Json] = {"generic": {}, "highlevel": {}}
-"""How a team is made with either vendor on the other side."""
+"""How a team is made with either vendor on the target."""
 OBJECTS = {entity: f"clockify_{entity}" for entity in ("users", "projects", "time_entries")}
 YES_NO = {"yes": True, "no": False}
 FLAGS = frozenset({"archived", "billable"})

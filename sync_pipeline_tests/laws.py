@@ -130,7 +130,7 @@ def _fewer_stories(names: list[str]) -> Iterator[list[str]]:
 
 @contextmanager
 def _third(root: Path, _patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
-    """A vendor that the engine has never heard of."""
+    """A vendor that the engine does not know."""
     places = numbers()
     yield lambda actions: _broken(lambda: agrees(root / str(next(places)), actions, made))
 

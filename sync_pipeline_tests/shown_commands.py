@@ -51,7 +51,7 @@ VARIES = (
 
 
 def commands_of(page: Path) -> list[str]:
-    """The commands of a page in their order; a line that ends with a backslash goes on in the next one."""
+    """The commands of a page in their order; a line that ends with a backslash continues in the next one."""
     blocks = "\n".join(textwrap.dedent(found[2]) for found in BLOCK.finditer(page.read_text())).replace("\\\n", " ")
     return [line[2:].strip() for line in blocks.splitlines() if line.startswith("$ ")]
 

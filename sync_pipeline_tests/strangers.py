@@ -16,7 +16,7 @@ DRIP_SECONDS = 1.0
 
 
 def connect(url: str, said: bytes = b"", *, address: str = "127.0.0.1") -> socket.socket:
-    """A connection that has said so much."""
+    """A connection that has answered that much."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host.endswith(".localhost"):  # not every resolver knows these names

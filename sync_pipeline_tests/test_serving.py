@@ -83,7 +83,7 @@ class Served:
         await socket.close()
 
     async def hold(self, _: Request) -> Response:
-        """Answer when the test says so."""
+        """Answer when the test releases it."""
         self.started.release()
         await run_sync(self.held.wait)
         return PlainTextResponse("ok")

@@ -107,7 +107,7 @@ def test_values(tmp_path: Path, env: str, text: str, name: str, value: object) -
     ],
 )
 def test_refused_values(tmp_path: Path, env: str, text: str, expected: str) -> None:
-    """The variable, what was found, what was expected, and where to mend it."""
+    """The variable, what was found, what was expected, and where to correct it."""
     assert refusal(tmp_path, {**BOTH_SIDES, env: text}) == (
         f"{env}: `{text}` is not {expected}. Correct it in the environment or in .env."
     )

@@ -149,7 +149,7 @@ def _flood(
 
 
 def _strangers(client: httpx.Client, sandbox: Sandbox) -> dict[str, bytes]:
-    """What they say: two kinds know nothing, one knows the path and guesses, one knows the secret and does not go on."""
+    """What they say: two kinds know nothing, one knows the path and guesses, one knows the secret and does not continue."""
     hooks = client.get(
         f"{sandbox.url}/clockify/api/v1/workspaces/{sandbox.workspace}/webhooks", headers={"X-Api-Key": CLOCKIFY_KEY}
     ).raise_for_status()
@@ -179,7 +179,7 @@ def _answered(client: httpx.Client, url: str) -> tuple[int, int]:
 
 
 def _kept(root: Path) -> tuple[int, int]:
-    """How many events stand in the inbox, and how many different ones: no two deliveries of a flood say the same."""
+    """How many events are in the inbox, and how many different ones: no two deliveries of a flood have the same content."""
     store = open_store(f"sqlite:///{root / 'home' / 'sync.db'}")
     try:
         with store.reading() as own:

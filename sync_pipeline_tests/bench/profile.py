@@ -1,4 +1,4 @@
-"""``python -m sync_pipeline_tests.bench.profile``: what stands between the figures and their aims, stage by stage."""
+"""``python -m sync_pipeline_tests.bench.profile``: what is between the figures and their aims, stage by stage."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ NOBODY = "64c777ddd3fcab07cfbb210c"
 
 
 def completes(shell: Shell, *words: str) -> None:
-    """Once the cause is mended, the same command delivers the rest and both sides agree."""
+    """Once the cause is corrected, the same command delivers the rest and both sides agree."""
     assert shell.sync("--verify", *words)["success"]
 
 
@@ -152,7 +152,7 @@ def test_tls_error(shell: Shell, untrusted: str, setting: str) -> None:
     ],
 )
 def test_answers_that_make_no_sense(shell: Shell, kind: str, expected: str) -> None:
-    """A web page, half a document, a page that repeats for ever: one message, and nothing is written."""
+    """A web page, half a document, a page that repeats forever: one message, and nothing is written."""
     shell.team.fault(kind, "GET /clockify/*/projects")
     shell.team.forget_stats()
     message = shell.with_(CLOCKIFY_PAGE_SIZE="2")("sync", "--entity", "projects", code=1).message
@@ -162,7 +162,7 @@ def test_answers_that_make_no_sense(shell: Shell, kind: str, expected: str) -> N
 
 
 def test_one_entity_is_in_trouble(shell: Shell) -> None:
-    """A 500 for ever: told once, the others are delivered, who depends on it waits, and then the rest follows."""
+    """A 500 forever: told once, the others are delivered, what depends on it waits, and then the rest follows."""
     shell.team.fault("status", "GET /clockify/*/projects")
     document = shell.with_(SYNC_DAYS_PER_RUN="14").sync(code=1)
     (error,) = document["errors"]

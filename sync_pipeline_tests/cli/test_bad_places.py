@@ -222,7 +222,7 @@ def test_the_store_fills_up(shell: Shell) -> None:
 
 
 def test_the_port_of_the_embedded_sandbox_is_in_use(shell: Shell) -> None:
-    """Another sandbox or another program has it: both are told apart, and the setting is named."""
+    """Another sandbox or another program has it: both are distinguished, and the setting is named."""
     alone = shell.with_(**NO_CREDENTIALS, CLOCKIFY_BASE_URL=None, CLOCKIFY_REPORTS_URL=None)
     with scripted(in_turn(reply(404))) as server:
         for url, who in ((shell.team.sandbox.url, "another sandbox (its data is in "), (server.url, "another program")):

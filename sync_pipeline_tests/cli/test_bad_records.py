@@ -121,7 +121,7 @@ def test_too_many_bad_records_block(spoilt: Shell) -> None:
 
 
 def test_how_many_bad_records_block_is_a_setting(spoilt: Shell) -> None:
-    """Few bad records of few warn; who wants to be stopped by a single one says so."""
+    """Few bad records of few warn; a setting stops at a single one."""
     victim = ids(spoilt.team, "projects")[0]
     spoil(spoilt.team, "UPDATE projects SET body = json_set(body, '$.id', NULL) WHERE id = ?", victim)
     strict = spoilt.with_(SYNC_MIN_BLOCKING_REJECTS="1")

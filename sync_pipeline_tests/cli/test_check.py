@@ -55,7 +55,7 @@ def line(finding: Json) -> str:
 
 
 def the_failure(shell: Shell, *words: str, code: int = 1) -> tuple[str, str]:
-    """The only probe that failed, and what it said; what depends on it was skipped and says so."""
+    """The only probe that failed, and its message; the ones that depend on it are reported as skipped."""
     findings = found(shell, *words, code=code)
     ((what, detail),) = failed(findings).items()
     skipped = [f["detail"] for f in findings.values() if f["verdict"] == "skipped"]
@@ -86,7 +86,7 @@ def test_one_side(shell: Shell, system: str, silent: str) -> None:
 
 
 def test_it_fits_80_columns(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long finding goes on below its own text; each begins with its verdict."""
+    """A long finding continues below its own text; each begins with its verdict."""
     monkeypatch.setattr(terminal.out, "width", 80)
     bad = shell.with_(CLOCKIFY_API_KEY=MEMBER)
     out = bad("check", code=4).out.splitlines()
@@ -180,7 +180,7 @@ def test_unreachable(shell: Shell, untrusted: str) -> None:
     ],
 )
 def test_keys(shell: Shell, changes: dict[str, str | None], what: str, expected: str) -> None:
-    """Unknown, of the wrong kind, of someone who may not: told apart, and only that is blamed."""
+    """Unknown, of the wrong kind, of someone who may not: distinguished, and only that is blamed."""
     assert_failure(the_failure(shell.with_(**changes), code=4), what, expected)
 
 
@@ -410,7 +410,7 @@ def test_webhooks_elsewhere(hooked: tuple[Shell, Registrar]) -> None:
 
 
 def test_webhooks_that_are_off(hooked: tuple[Shell, Registrar]) -> None:
-    """Given up by Clockify, or deleted there: told apart, with the command that mends it."""
+    """Given up by Clockify, or deleted there: distinguished, with the command that repairs it."""
     shell, _ = hooked
     us = shell.team
     us.control("POST", "webhooks", {"disable_after": 1, "retry_delays": []})

@@ -168,7 +168,7 @@ def test_preview_sends_nothing(shell: Shell) -> None:
 
 
 def test_a_dry_run_writes_nothing(shell: Shell) -> None:
-    """--dry-run is a Dagster run that reads and checks; neither a record nor a byte at the other side is written."""
+    """--dry-run is a Dagster run that reads and checks; neither a record nor a byte at the target is written."""
     shell.team.forget_stats()
     ended = shell("sync", "--dry-run", "--entity", "users", code=0)
     assert "Dry run" in ended.out

@@ -1,4 +1,4 @@
-"""`dev`: one command, and what changes in Clockify stands in Snapshots; one Ctrl-C, and nothing of it is left."""
+"""`dev`: one command, and what changes in Clockify is in Snapshots; one Ctrl-C, and nothing of it is left."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def end(us: Developing, number: signal.Signals) -> None:
 
 
 def test_outside_of_the_project(tmp_path: Path) -> None:
-    """Where Dagster finds no code it says so before anything is started, exit 2."""
+    """Where Dagster finds no code that is reported before anything is started, exit 2."""
     command = [sys.executable, "-m", "sync_pipeline.cli", "dev", "--no-console", "--no-webhooks"]
     environ = clean_environ(SYNC_HOME=str(tmp_path / "home"), SYNC_SANDBOX_PORT=str(free_port()))
     ended = subprocess.run(
@@ -242,13 +242,13 @@ def test_without_a_console_the_ui_signs_in_itself(tmp_path: Path) -> None:
         with running(
             SetupService("Ana (console)", root=tmp_path, environ={"SYNC_HOME": str(home)}), Options(port=0)
         ) as console:
-            assert fresh_link(home, unix_time).startswith(console.url)  # a console of its own goes on next to it
+            assert fresh_link(home, unix_time).startswith(console.url)  # a console of its own continues next to it
         end(us, signal.SIGINT)
     assert not (home / "dagster.json").exists()
 
 
 def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
-    """With credentials set nothing is received and nothing is live until someone says so."""
+    """With credentials set nothing is received and nothing is live until it is allowed."""
     with team(tmp_path / "team") as accounts, developing(tmp_path, "--no-webhooks", **accounts.environ) as us:
         wait_for(lambda: {name for name, _ in ticks(us)} >= SYNC_SENSORS, ARRIVES_SECONDS)
         assert all(said.startswith("SKIPPED ") for _, said in ticks(us)), ticks(us)
@@ -295,7 +295,7 @@ def test_a_second_one_is_refused_and_nothing_survives_a_kill(tmp_path: Path) -> 
     ids=lambda words: words[0],
 )
 def test_whatever_is_killed_nothing_works_on_without_it(tmp_path: Path, killed: list[str]) -> None:
-    """Dagster's other programs would go on: `dev` ends with each of them, and can be started again at once."""
+    """Dagster's other programs would continue: `dev` ends with each of them, and can be started again at once."""
     with developing(tmp_path, "--no-webhooks") as us:
         started = us.tree()
         (victim,) = (one for one in started if module(one)[: len(killed)] == killed)

@@ -98,7 +98,7 @@ def test_the_controls_of_the_sandbox(shell: Shell, port: str) -> None:
 
 
 def test_no_sandbox_runs(shell: Shell) -> None:
-    """It says so, and how to start one."""
+    """That is reported, with how to start one."""
     text = shell("sandbox", "status", "--port", "1", code=2).message
     assert text.startswith("No sandbox is running on port 1.")
     assert text.endswith("sync-pipeline dev")

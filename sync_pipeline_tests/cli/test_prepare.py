@@ -79,7 +79,7 @@ def test_what_is_missing_is_shown_then_made_once(agency: Shell) -> None:
 
 
 def test_a_field_of_another_type_stops_it_with_both_names(agency: Shell) -> None:
-    """A number there cannot hold a text: nothing is made, and the check says so as well."""
+    """A number there cannot hold a text: nothing is made, and the check reports it as well."""
     us = agency.team
     switch(us, prepare=True)
     wide = agency.home.parent / "mappings"
@@ -129,7 +129,7 @@ def test_the_scope_of_a_narrowing_is_asked_for_only_where_it_is_narrowed(agency:
 
 
 def test_owners_without_their_scope_are_a_note(agency: Shell) -> None:
-    """Syncs go on without them; the scope to tick is named."""
+    """Syncs continue without them; the scope to tick is named."""
     us = agency.team
     switch(us, prepare=True)
     owning = agency.with_(HIGHLEVEL_OWNERS="true")

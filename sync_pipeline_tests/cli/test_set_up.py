@@ -170,7 +170,7 @@ def test_a_preview_that_fails_is_no_way_to_live(us: Team, typed: Shell, tmp_path
 
 
 def test_half_a_set_up_is_refused(typed: Shell) -> None:
-    """One side alone: what is missing is named, exit 2; `init` goes on where it was left."""
+    """One side alone: what is missing is named, exit 2; `init` continues where it was left."""
     typed("init", "--json", "--clockify-region", "sandbox", code=0)
     for words in (("sync",), ("preview",), ("status",), ("trial",), ("check",)):
         assert "the base URL of the Snapshots API is missing" in typed(*words, code=2).message
@@ -258,7 +258,7 @@ def test_the_next_step_is_one_that_works(typed: Shell) -> None:
 
 
 def test_a_secret_is_never_an_option(typed: Shell) -> None:
-    """There is none that takes one: it would stand in the shell's history."""
+    """There is none that takes one: it would be in the shell's history."""
     assert "No such option" in typed("init", "--clockify-key", "s-e-c-r-e-t", code=2).err
 
 

@@ -233,7 +233,7 @@ def test_an_env_file_that_cannot_be_read(shell: Shell) -> None:
 
 
 def test_a_directory_that_was_removed(tmp_path: Path) -> None:
-    """Whoever stands in it is told so."""
+    """A user in it gets a notice."""
     place = tmp_path / "gone"
     place.mkdir()
     code = "import os, sys; os.rmdir(sys.argv.pop()); from sync_pipeline.cli import main; main()"

@@ -60,7 +60,7 @@ def reply(
 
 
 def in_turn(*replies: Reply) -> Script:
-    """The replies one after the other, the last one for ever."""
+    """The replies one after the other, the last one forever."""
 
     def script(asked: Asked) -> Reply:
         return replies[min(asked.number, len(replies) - 1)]

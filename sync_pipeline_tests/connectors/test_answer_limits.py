@@ -267,7 +267,7 @@ def test_what_drips_once_is_asked_for_again() -> None:
 
 @pytest.mark.parametrize("line", [b"X-Long: " + b"x" * 65536, b"X: y\r\n" * 9000], ids=["one header", "many headers"])
 def test_headers_end(line: bytes) -> None:
-    """A head that goes on and on is no answer."""
+    """A head without an end is no answer."""
 
     def read() -> None:
         with scripted(lambda _: endless(b"HTTP/1.1 200 X\r\n", line)) as server, pytest.raises(RetryableApiError):

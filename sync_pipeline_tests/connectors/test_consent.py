@@ -1,4 +1,4 @@
-"""A person's consent on the sandbox: given, refused, and everything that can be wrong with it, told apart."""
+"""A person's consent on the sandbox: given, refused, and everything that can be wrong with it, distinguished."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_a_wrong_verifier_is_told(shared_sandbox: Running) -> None:
 
 
 def test_another_return_address_is_told(shared_sandbox: Running) -> None:
-    """The address to register stands in the message."""
+    """The address to register is in the message."""
     with pytest.raises(FatalApiError, match=r"return address .*http://127.0.0.1:1/snapshots/callback"):
         trade(shared_sandbox, redirect_uri="http://127.0.0.1:1/snapshots/callback")
 
@@ -182,7 +182,7 @@ def test_a_profile_without_a_page_says_so() -> None:
     ],
 )
 def test_other_answers_of_the_token_address(answer: bytes | None, kind: type[Exception], says: str) -> None:
-    """Whatever stands there, it is told in a sentence, without the code."""
+    """Whatever is there, it is reported in a sentence, without the code."""
     with scripted(in_turn(answer)) as server, pytest.raises(kind, match=says) as caught:
         run(finish_consent(CLIENT.endpoint(facts(), server.url), asked_at(server.url), "c0de-that-is-secret"))
     assert "c0de" not in str(caught.value)

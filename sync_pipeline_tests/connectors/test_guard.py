@@ -1,4 +1,4 @@
-"""The last door, seen from the other side of it: real servers that record what reaches them."""
+"""The last door, seen from the target of it: real servers that record what reaches them."""
 
 from __future__ import annotations
 

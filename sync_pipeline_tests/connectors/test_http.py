@@ -146,7 +146,7 @@ def test_a_bare_429_backs_off(answer: bytes) -> None:
 
 
 def test_too_long_a_wait_is_reported() -> None:
-    """When the other side wants more patience than there is, the error says until when."""
+    """When the target wants more patience than there is, the error says until when."""
     with scripted(in_turn(reply(429, Retry_After="86400"))) as server:
         message = refusal(server, RetryableApiError)
     assert "asked to wait until 2026-01-02 00:00:00 UTC. Run it again then." in message
@@ -209,7 +209,7 @@ def test_a_base_url_that_is_none_is_refused(url: str) -> None:
 
 
 def test_secrets_are_redacted() -> None:
-    """What the other side echoes does not bring the key into a message."""
+    """What the target echoes does not bring the key into a message."""
     answer = reply(400, {"message": f"bad key {KEY}!", "code": 501})
     with scripted(in_turn(answer)) as server, pytest.raises(RejectedRecord) as caught:
         ask(server, "POST", json={})
@@ -249,7 +249,7 @@ def test_no_half_of_a_secret_is_left_in_an_address(before: int) -> None:
 
 
 def test_secrets_are_redacted_in_every_shape() -> None:
-    """Also as they stand in an address, and one that begins like another leaves nothing behind."""
+    """Also as they are in an address, and one that begins like another leaves nothing behind."""
     assert redact("/a/one%2Fkey%3D?k=one/key=", ["one/key="]) == "/a/***?k=***"
     assert redact("key-1 key-1-and-more", ["key-1", "key-1-and-more"]) == "*** ***"
 

@@ -202,7 +202,7 @@ def test_tokens_that_end_in_the_middle_of_a_chunk(us: HighLevelTeam, monkeypatch
 
 
 def test_a_consent_that_is_withdrawn_in_the_middle(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run stops with what to do, later ones send nothing, and after a new consent it goes on from there."""
+    """The run stops with what to do, later ones send nothing, and after a new consent it continues from there."""
     with_entries(us)
     after_the_first_create(monkeypatch, lambda: us.switch(revoke_consents=True))
     with pytest.raises(TokenLost, match=r"ended or was withdrawn .*Authorize again\.$"):
@@ -245,7 +245,7 @@ def test_a_location_without_the_app_is_named(us: HighLevelTeam) -> None:
 
 
 def test_the_app_is_removed_and_installed_again(us: HighLevelTeam) -> None:
-    """Its webhooks say so: the token is dropped, and the page names the sub-account; installed again, everything works."""
+    """Its webhooks report the removal: the token is dropped, and the page names the sub-account; installed again, everything works."""
     other = us.put_location("other", name="Other")["location"]["id"]
     ask(us)
     with receiving(us) as receiver:

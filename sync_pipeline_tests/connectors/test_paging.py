@@ -1,4 +1,4 @@
-"""Pagers stop, whatever the other side does, and lose nothing."""
+"""Pagers stop, whatever the target does, and lose nothing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_numbered_pages_are_read_once_and_none_beyond_the_last(total: int, size:
 
 
 def test_a_server_that_cuts_pages_loses_nothing() -> None:
-    """Asked for 1,000 but given 200 a page, silently about the last page, the walk goes on to its end."""
+    """Asked for 1,000 but given 200 a page, silently about the last page, the walk continues to its end."""
     asked: list[int] = []
     get = numbered(450, 200, says_last=False, asked=asked)
     assert run(everything(by_number(get, about=ABOUT, size=1000))) == rows(0, 450)
@@ -71,7 +71,7 @@ def test_a_server_that_cuts_pages_loses_nothing() -> None:
 
 
 def test_a_list_that_ignores_paging_is_read_once() -> None:
-    """An endpoint that always answers with everything, and never says so, is not an error."""
+    """An endpoint that always answers with everything, without stating it, is not an error."""
 
     async def get(_number: int) -> Page:
         return Page(rows(0, 250))
@@ -204,7 +204,7 @@ def test_cursors_are_followed_to_their_end(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("kind", ["same cursor", "same rows", "nothing"])
 def test_endless_cursors_are_an_error(kind: str) -> None:
-    """Cursors in a circle, the same rows under new cursors, and empty pages for ever all end with an error."""
+    """Cursors in a circle, the same rows under new cursors, and empty pages forever all end with an error."""
     turn = 0
 
     async def get(_cursor: str | None) -> tuple[list[Any], str | None]:

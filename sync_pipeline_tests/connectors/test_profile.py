@@ -56,7 +56,7 @@ def test_mistakes_are_located(old: str, new: str, message: str) -> None:
 
 @pytest.mark.parametrize(("old", "new"), [("  size: 500", "  siez: 500"), ("action: refresh", "action: relax")])
 def test_the_line_is_right(old: str, new: str) -> None:
-    """The line that is named is the line to mend, and what is wrong comes before what is therefore missing."""
+    """The line that is named is the line to correct, and what is wrong comes before what is therefore missing."""
     lines = GENERIC.read_text("utf-8").splitlines()
     number = next(n for n, line in enumerate(lines, 1) if old in line)
     with pytest.raises(ConfigError) as caught:

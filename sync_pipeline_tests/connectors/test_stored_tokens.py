@@ -56,7 +56,7 @@ def ask(vault: StoredVault, url: str, time: Time | None = None, *, times: int = 
 
 
 def answering(*renewals: bytes | None, record: bytes = RECORD) -> Callable[[Asked], bytes | None]:
-    """A server whose token address answers in turn, the last one for ever; everything else is a record."""
+    """A server whose token address answers in turn, the last one forever; everything else is a record."""
     waiting = list(renewals)
 
     def script(asked: Asked) -> bytes | None:
@@ -204,7 +204,7 @@ def test_a_token_address_in_trouble_loses_nothing(vault: StoredVault, answer: by
 
 
 def test_a_wrong_client_secret_loses_nothing(vault: StoredVault) -> None:
-    """The client is at fault, not the consent: mend the setting and go on."""
+    """The client is at fault, not the consent: correct the setting and continue."""
     vault.keep(PAIR)
     answer = reply(401, {"error": "invalid_client"})
     with scripted(answering(answer)) as server, pytest.raises(FatalApiError, match="SNAPSHOTS_CLIENT_SECRET"):

@@ -105,7 +105,7 @@ def send(browser: Browser, path: str, fields: dict[str, Any], action: str = "sav
 
 
 def test_a_rule_is_added_changed_and_removed(desk: Browser) -> None:
-    """It is in force then, with a line of the audit trail for each change; live syncing goes on with the same configuration."""
+    """It is in force then, with a line of the audit trail for each change; live syncing continues with the same configuration."""
     with service(desk).reading() as session:
         configuration = session.fingerprint
     assert "The rule acme-hours is saved." in send(desk, NEW_RULE, RULE).text
@@ -233,7 +233,7 @@ def test_a_stale_form_changes_nothing(desk: Browser) -> None:
 
 
 def test_what_a_form_made_is_a_file_and_a_file_is_in_force(tmp_path: Path, office: Team) -> None:
-    """The download and the command print the same configuration; with the file the form says so and refuses."""
+    """The download and the command print the same configuration; with the file the form states that and refuses."""
     with signed_in(tmp_path / "home") as browser:
         add_facts(service(browser))
         browser.post(HERE, {"name": "ops", "address": "json://127.0.0.1:9/x"}, of=HERE)

@@ -183,7 +183,7 @@ def test_what_is_begun_at_one_ends_at_the_other(two: Two, office: Team) -> None:
 
 
 def test_work_of_one_is_seen_at_the_other(two: Two) -> None:
-    """While a third instance tests the connections: both show how far it is and begin none; when it is killed, both say so."""
+    """While a third instance tests the connections: both show how far it is and begin none; when it is killed, both report it."""
     two.use(0).sign_in()
     first, second = (each.console for each in two.consoles)
     at = first.setup.now()

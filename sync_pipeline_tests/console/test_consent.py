@@ -1,4 +1,4 @@
-"""Consent: asked for on the other side's page, answered to the session that asked, once."""
+"""Consent: asked for on the target's page, answered to the session that asked, once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_somebody_refuses(browser: Browser, office: Team) -> None:
     ],
 )
 def test_errors_are_told_apart(browser: Browser, office: Team, error: str, expected: str) -> None:
-    """Each with what to do; what the other side says is shown as text."""
+    """Each with what to do; what the target says is shown as text."""
     state = parse_qs(urlsplit(authorize(browser, office)).query)["state"][0]
     url = f"{browser.console.url}/snapshots/callback"
     answer = browser.client.get(url, params={"error": error, "error_description": "<script>x</script>", "state": state})

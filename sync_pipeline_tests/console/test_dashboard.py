@@ -173,7 +173,7 @@ def test_filters_are_in_the_address(us: Us) -> None:
 
 @pytest.mark.parametrize("people", ["true", "false"])
 def test_a_link_to_the_dashboard_alone(tmp_path: Path, people: str) -> None:
-    """Leads there and nowhere else; it shows whose time it is only where the setting says so."""
+    """Leads there and nowhere else; it shows whose time it is only where the setting allows it."""
     with at_home(tmp_path, SYNC_DASHBOARD_PEOPLE=people) as us, browsing(us.browser.console) as browser:
         fill(us)
         answer = browser.get(us.browser.console.link("dashboard"))

@@ -127,7 +127,7 @@ def test_huge_forms_are_refused(browser: Browser) -> None:
 
 
 def test_headers_have_an_end(console: RunningConsole) -> None:
-    """Who sends headers for ever is cut off, signed in or not."""
+    """Who sends headers forever is cut off, signed in or not."""
     port = urlsplit(console.url).port
     line = b"x: " + b"y" * 1000 + b"\r\n"
     with (
@@ -148,7 +148,7 @@ def test_headers_have_an_end(console: RunningConsole) -> None:
     ],
 )
 def test_what_is_no_form_is_refused(browser: Browser, kind: str, content: bytes) -> None:
-    """With a page that says so."""
+    """With a page that states it."""
     headers = {"content-type": kind, "origin": browser.console.url}
     answer = browser.client.post(browser.console.url + "/live", content=content, headers=headers)
 

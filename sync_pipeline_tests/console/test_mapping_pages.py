@@ -148,7 +148,7 @@ def test_three_ways_on_from_a_draft_that_rewrites_much(live: Browser, office: Te
 
 
 def test_changes_gather_until_they_are_published(live: Browser) -> None:
-    """The bar is on every page, live syncing goes on; published, it goes on with the changes."""
+    """The bar is on every page, live syncing continues; published, it continues with the changes."""
     setup = live.console.console.setup
     saved = live.post("/mapping/drop/users", {"name": "time_zone"}, of="/mapping/users")
     assert "in the draft: it takes effect when you publish it" in saved.text

@@ -44,7 +44,7 @@ def ana(office: Team, setup: SetupService, tmp_path: Path) -> Iterator[Browser]:
 
 
 def test_nothing_is_running(ana: Browser, setup: SetupService) -> None:
-    """Home and step 5 say so with how to start it, until the daemon reports."""
+    """Home and step 5 report it with how to start it, until the daemon reports."""
     for path in ("/", "/live"):
         assert "nothing is syncing: no Dagster daemon has reported yet. Start it with sync-pipeline dev" in text(
             ana, path
@@ -94,7 +94,7 @@ def test_why_a_run_failed(ana: Browser, setup: SetupService) -> None:
 
 
 def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:
-    """What is no run of Dagster, and stands in no list of runs, says why next to its entity."""
+    """What is no run of Dagster, and is in no list of runs, says why next to its entity."""
     with setup.reading() as session:
         at = session.now()
         sync = session.ledger("users").syncs.begin(observed_at=at, at=at)

@@ -103,7 +103,7 @@ def test_the_overview(live: Live, office: Team) -> None:
 
 
 def test_the_overview_refreshes_itself(live: Live) -> None:
-    """By a part that is asked for every five seconds, and goes on."""
+    """By a part that is requested every five seconds, and continues."""
     answer = live.browser.get("/overview/progress")
     assert (answer.status_code, answer.headers["x-under-way"]) == (200, "yes")
     assert "Status of each entity" in answer.text

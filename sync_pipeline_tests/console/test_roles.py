@@ -71,7 +71,7 @@ def test_the_dagster_ui_asks_who_may_look(console: RunningConsole, role: Role) -
 
 
 def test_a_refusal_is_audited_once_a_session(console: RunningConsole) -> None:
-    """Who, what, and with which role; a script that goes on does not fill the audit trail."""
+    """Who, what, and with which role; a script that continues does not fill the audit trail."""
     with signed_in(console, "viewer") as browser:
         csrf = {"csrf": browser.page("/requests").value("csrf")}
         before = browser.page("/settings/audit").text.count("POST /setup/live needs the role admin")

@@ -20,7 +20,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
-    """Connect both, add a field, try, go live, turn it off; all of it stands in the audit trail under one name."""
+    """Connect both, add a field, try, go live, turn it off; all of it is in the audit trail under one name."""
     browser = desk_browser
     connect(browser, office)
     field = {"is_new": "1", "name": "nick", "source": "name", "transform": "upper"}
@@ -239,7 +239,7 @@ def test_what_the_environment_gives_is_shown_and_cannot_be_changed(tmp_path: Pat
 
 
 def test_a_set_up_that_is_broken_is_told_on_every_page(desk_browser: Browser) -> None:
-    """With the line that is wrong; no page breaks, and all is well when it is mended."""
+    """With the line that is wrong; no page breaks, and all is well when it is corrected."""
     given = desk_browser.console.console.setup.settings()
     write_document(given, "start_date: 2026-02-01\nnonsense: 1\n")
     for path in PAGES:

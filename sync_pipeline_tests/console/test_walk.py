@@ -80,7 +80,7 @@ def step_1(ana: Walker) -> None:
 
 
 def step_2(ana: Walker) -> None:
-    """A wrong address, a wrong key and missing scopes are told apart; consent is refused, then given."""
+    """A wrong address, a wrong key and missing scopes are distinguished; consent is refused, then given."""
     assert ana.us is not None
     ana.try_snapshots_key(base_url=ana.us.sandbox.clockify)
     ana.is_refused_at("base_url", "no such address")
@@ -159,7 +159,7 @@ def step_3(ana: Walker) -> None:
 
 
 def step_4(ana: Walker) -> None:
-    """It goes on when the page is loaded again in the middle, and ends with every record and its reasons."""
+    """It continues when the page is loaded again in the middle, and ends with every record and its reasons."""
     ana.to("/live")
     expect(ana.page.get_by_text("missing")).to_have_count(2)
     ana.to("/try")
@@ -177,7 +177,7 @@ def step_4(ana: Walker) -> None:
 
 
 def step_5(ana: Walker) -> None:
-    """Everything is fulfilled; the switch turns it on, and the home page says so."""
+    """Everything is fulfilled; the switch turns it on, and the home page reports it."""
     ana.is_at("/setup/live")
     ana.go_live()
     ana.reload()
@@ -242,7 +242,7 @@ def the_trail_tells_it(ana: Walker) -> None:
 
 
 def test_a_session_that_ended_is_taken_up_again(chrome: Browser, tmp_path: Path, office: Team) -> None:
-    """What was being typed is not taken in, and said so; a fresh link leads back, and every step is where it was."""
+    """What was being typed is not accepted, and a notice states that; a fresh link leads back, and every step is where it was."""
     time = Time()
     with consoling(tmp_path / "home", time) as console, walking(chrome, console.link(), office) as ana:
         ana.connect_clockify()

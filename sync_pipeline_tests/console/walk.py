@@ -104,7 +104,7 @@ class Walker:
         self.page.goto(self.url + path)
 
     def is_at(self, path: str) -> None:
-        """The browser stands at this page."""
+        """The browser is at this page."""
         expect(self.page).to_have_url(re.compile(re.escape(self.url + path) + r"(\?.*)?$"))
 
     def reload(self) -> None:
@@ -143,7 +143,7 @@ class Walker:
         expect(self.page.get_by_role("status").filter(has_text=text)).to_be_visible(timeout=PATIENCE_MS)
 
     def is_refused_at(self, name: str, text: str | re.Pattern[str]) -> None:
-        """The message stands next to the field; the field says that it is wrong; the summary on top has the focus."""
+        """The message is next to the field; the field is marked as invalid; the summary on top has the focus."""
         expect(self.page.locator(f"#{name}-problem")).to_contain_text(text, timeout=PATIENCE_MS)
         expect(self.page.locator(f"#{name}")).to_have_attribute("aria-invalid", "true")
         expect(self.page.locator(".errors")).to_be_focused()
@@ -226,7 +226,7 @@ class Walker:
         self.is_at("/setup/snapshots/authorize")
 
     def ask_for_consent(self) -> None:
-        """Step 2 by consent, as far as the other side's page."""
+        """Step 2 by consent, as far as the target's page."""
         self.begin_consent()
         self.follow("Go to the consent page")
         expect(self.heading).to_have_text("Allow access?")

@@ -128,7 +128,7 @@ class Live:
             return receive_many(session.store, session.pair, "clockify", batch)
 
     def inbox(self, entity: str) -> InboxCounts:
-        """What stands in the inbox."""
+        """What is in the inbox."""
         with self.team.session() as session:
             return counts(session.store, session.pair).get(entity, NOBODY)
 

@@ -42,7 +42,7 @@ def at_source(us: Team, kind: str = "GET") -> dict[str, int]:
 
 
 def test_one_edit_costs_one_read_and_one_write(us: Team, on: Live) -> None:
-    """A person's edit is delivered as a webhook, answered by a targeted run, and stands in Snapshots."""
+    """A person's edit is delivered as a webhook, answered by a targeted run, and is in Snapshots."""
     entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
     us.change_entry(entry, description="edited in Clockify")
     settled(us)
@@ -113,7 +113,7 @@ def test_a_mended_client_comes_back_once(us: Team, on: Live) -> None:
     settled(us)
     us.forget_stats()
 
-    for _ in range(3):  # each round may hear of what the one before it wrote
+    for _ in range(3):  # each round may learn of what the one before it wrote
         on.tick("locations")
         settled(us)
 

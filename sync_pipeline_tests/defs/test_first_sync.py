@@ -1,4 +1,4 @@
-"""What live syncing begins with: everything once, in order, in bounded runs; and it goes on where it was cut off."""
+"""What live syncing begins with: everything once, in order, in bounded runs; and it continues where it was cut off."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
 
 
 def test_assets_and_their_lineage(defs: dg.Definitions) -> None:
-    """Each entity stands between the external asset it is read from and the one it is delivered to."""
+    """Each entity is between the external asset it is read from and the one it is delivered to."""
     graph = defs.resolve_asset_graph()
     lines = []
     for key in sorted(graph.get_all_asset_keys(), key=lambda key: key.to_user_string()):
@@ -102,7 +102,7 @@ def test_the_lineage_has_three_lanes(defs: dg.Definitions) -> None:
 
 
 def test_every_entity_has_every_check_and_every_target_is_verified(defs: dg.Definitions) -> None:
-    """No entity can forget a check; ``in_sync`` stands on the targets only."""
+    """No entity can forget a check; ``in_sync`` is on the targets only."""
     graph = defs.resolve_asset_graph()
     found = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
 

@@ -80,7 +80,7 @@ def test_the_nightly_pass_reads_a_small_entity_in_full(us: Team, on: Live, entit
 
 
 def test_the_weekly_verify_repairs(us: Team, on: Live) -> None:
-    """Someone's edit at the target is found and put right."""
+    """Someone's edit at the target is found and corrected."""
     victim = next(iter(us.at_snapshots("users")))
     us.snapshots("PUT", f"/users/{victim}", {"name": "Somebody Else"})
     (request,) = turn(on, "weekly_verify_users")[0]
@@ -90,7 +90,7 @@ def test_the_weekly_verify_repairs(us: Team, on: Live) -> None:
 
 
 def test_a_turn_is_skipped_while_the_last_run_has_not_ended(us: Team, on: Live) -> None:
-    """The same job is still queued: the schedule says so and asks for nothing."""
+    """The same job is still queued: the schedule reports it and asks for nothing."""
     (request,) = turn(on, "nightly_users")[0]
     queued = on.queue(request)
     requests, said = turn(on, "nightly_users")
@@ -174,7 +174,7 @@ def health(on: Live, run: dg.DagsterRun) -> WorkerStatus:
 
 
 def test_a_run_whose_process_is_gone_costs_no_turn(us: Team, on: Live) -> None:
-    """Killed while it was going on: Dagster's monitoring hears of it, and the schedule asks for the next one."""
+    """Killed while it was going on: Dagster's monitoring is notified, and the schedule asks for the next one."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         name = name_of(process.pid)
     killed = started(on, "sync_users", str(name))

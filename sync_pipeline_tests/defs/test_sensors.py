@@ -120,7 +120,7 @@ def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None
 
 
 def test_a_witness_that_is_gone_as_well_is_no_witness(us: Team, on: Live) -> None:
-    """Another entry was deleted and no one told: the delete we heard of is confirmed by one that does live."""
+    """Another entry was deleted and no one told: the delete we received is confirmed by one that still exists."""
     silent, reported = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
     for entry in (silent, reported):
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
@@ -342,7 +342,7 @@ def test_a_sensor_that_cannot_reach_clockify_says_why_and_recovers_alone(us: Tea
 
 
 def test_a_clockify_that_hangs_is_told_in_time(us: Team, on: Live) -> None:
-    """It takes the request and is silent: the tick ends before Dagster would end it, says so, and keeps its cursor."""
+    """It takes the request and is silent: the tick ends before Dagster would end it, reports it, and keeps its cursor."""
     us.changes["SYNC_POLL_SECONDS"] = "1"
     on.renew()
     before = on.cursors["users"] = orjson.dumps({"polled": "2026-01-01T00:00:00+00:00"}).decode()

@@ -65,7 +65,7 @@ def test_an_edited_client_is_mended_and_our_echo_ends(us: Team, on: Live) -> Non
 
 @pytest.mark.parametrize("is_declared_dead", [True, False])
 def test_a_run_whose_lock_was_lost_writes_only_if_it_gets_it_again(us: Team, on: Live, is_declared_dead: bool) -> None:
-    """Its connection ends while it reads. No one saw it: it goes on. Someone declared it dead: it sends nothing."""
+    """Its connection ends while it reads. No one saw it: it continues. Someone declared it dead: it sends nothing."""
     us.put_location(next(iter(us.at_snapshots("locations"))), location_name="New name")
     us.forget_stats()
     url = us.changes["SYNC_DATABASE_URL"]

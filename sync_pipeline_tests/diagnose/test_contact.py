@@ -62,7 +62,7 @@ def test_reports_address(url: str, core: str, meant: str) -> None:
     ],
 )
 def test_snapshots_address(url: str, meant: str) -> None:
-    """An entity's list or the document instead of what stands before them."""
+    """An entity's list or the document instead of what is before them."""
     assert snapshots_url(url, ["locations", "users"]) == meant
 
 

@@ -319,7 +319,7 @@ def daemon(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.outside
 def test_a_backfill_runs_in_the_daemon_and_waits_for_one(us: Team, tmp_path: Path) -> None:
-    """Without a daemon it is kept and the command says so; with one it is worked off in bounded runs, and all is there."""
+    """Without a daemon it is kept and the command reports it; with one it is worked off in bounded runs, and all is there."""
     us.sync("locations", "users", "projects")
     with shell_for(us, tmp_path / "shell", SYNC_DAYS_PER_RUN="10", **PATIENT) as shell:
         asking = ("backfill", "--json", "--from", us.days.keys[0], "--to", us.days.keys[1])
@@ -368,7 +368,7 @@ def successes(shell: Shell) -> list[str]:
 
 @pytest.mark.outside
 def test_killed_in_the_middle_it_goes_on_without_its_finished_days(us: Team, tmp_path: Path) -> None:
-    """`kill -9` of a daemon at work: another one goes on, and no day is read or written a second time."""
+    """`kill -9` of a daemon at work: another one continues, and no day is read or written a second time."""
     us.sync("locations", "users", "projects")
     us.forget_stats()
     us.fault("stall", "POST /snapshots/time_entries/batch", seconds=0.5)

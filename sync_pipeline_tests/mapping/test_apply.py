@@ -136,7 +136,7 @@ def test_the_partition_is_the_utc_day_of_the_start() -> None:
 
 
 def test_messages_do_not_repeat_values() -> None:
-    """A value may be personal: it stands in `value` alone, which the UI can redact."""
+    """A value may be personal: it is in `value` alone, which the UI can redact."""
     (problem,) = problems(checked(SPECS["users"], {"id": "u1", "email": "secret person"}))
     assert problem == {
         "field": "email",

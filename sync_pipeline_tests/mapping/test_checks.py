@@ -79,7 +79,7 @@ def test_a_blank_name_is_a_missing_one(name: str | None) -> None:
 
 
 def test_every_problem_of_a_record_is_told_at_once() -> None:
-    """No one mends a record twice: all its problems are listed, each field once."""
+    """No one repairs a record twice: all its problems are listed, each field once."""
     frame = checked(ENTRIES, entry(id=None, type="INVENTED", billable=[], timeInterval={}))
     found = sorted(problem["field"] for problem in problems(frame))
     assert found == ["billable", "end_time", "start_time", "time_entry_id", "type"]

@@ -23,7 +23,7 @@ BESIDE_FACTS = ("read_no", "rejected_on")
 
 
 def converged(team: Team, **changes: Any) -> None:
-    """Laws 1 and 4 hold: every valid record stands at its target as it should, every other one has its reason."""
+    """Laws 1 and 4 hold: every valid record is at its target as it should be, every other one has its reason."""
     agreed(team, **changes)
     for entity, verdict in team.verify(**changes).items():
         assert verdict.in_sync, f"verify of {entity}: {verdict.figures} {verdict.differences[:5]}"
@@ -96,7 +96,7 @@ def facts_in(session: Session, table: str) -> dict[str, Json]:
 
 
 def _sorted_out(team: Team, entity: str) -> tuple[dict[str, Json], set[str]]:
-    """The valid records as they should stand at the target, and the ids of invalid ones."""
+    """The valid records as they should be at the target, and the ids of invalid ones."""
     wanted = oracle.expected(team, entity)
     if entity != "time_entries":
         return wanted, set()
@@ -129,7 +129,7 @@ def _source_ids(team: Team, entity: str) -> set[str]:
 
 
 def _excluded(team: Team, session: Session, entity: str) -> set[str]:
-    """What a stated rule leaves alone, whatever stands at the target: running now, or moved before the start date."""
+    """What a stated rule leaves alone, whatever is at the target: running now, or moved before the start date."""
     pages = session.ledger(entity).scan()
     known = {row.source_id for page in pages for row in page if row.excluded_rule}
     if entity != "time_entries":

@@ -1,7 +1,7 @@
 """Histories in which runs overlap: syncs, backfills, re-scans, repairs and targeted runs that are held up and killed.
 
 A history is made from its seed alone. Runs are threads of this process or processes of their own; one at a time is at
-work: a run goes on until it has ended or the sandbox holds one of its requests, and only then the next thing happens.
+work: a run continues until it has ended or the sandbox holds one of its requests, and only then the next thing happens.
 Whatever says "done" - exit code 0, a green day, a closed event - is judged by the versions of records (``claims``).
 """
 
@@ -105,7 +105,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One of the runs that are held up goes on - or it is killed where it is."""
+    """One of the runs that are held up continues - or it is killed where it is."""
 
     which: int
     kill: bool
@@ -113,7 +113,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class AllGoOn:
-    """All runs that are held up go on at the same moment, and work side by side until they have ended."""
+    """All runs that are held up continue at the same moment, and work side by side until they end."""
 
     kill: int | None = None
     """Which of them is killed, if one is."""
@@ -218,7 +218,7 @@ def ranges_of(seed: int) -> History:
 
 
 def _side_by_side(dice: random.Random) -> Iterator[Move]:
-    """Two or three runs, each held up in its read or its writes, while records move between their days; then all go on."""
+    """Two or three runs, each held up in its read or its writes, while records move between their days; then all continue."""
     for _ in range(dice.randint(1, 2)):
         yield _edit(dice)
         kinds = dice.choices(["sync", "backfill", "repair", "command"], [6, 3, 1, 2], k=dice.randint(2, 3))
@@ -497,7 +497,7 @@ class Stage:
         return min(world.journal.number, frozen)
 
     def _settle(self, actor: Actor) -> None:
-        """Let a run work until it has ended or is held up; one that waits for another lets all go on."""
+        """Let a run work until it has ended or is held up; one that waits for another lets all continue."""
         wait_until(lambda: actor.ended or actor.held or actor.waits.is_set())
         if actor.held and not actor.ended:
             self.done["held"] += 1

@@ -64,7 +64,7 @@ HELD: dict[str, Callable[[Team], str]] = {"deletes": _vanished, "rewrite": _rewr
 
 @pytest.mark.parametrize("check", TROUBLE)
 def test_a_blocked_batch_writes_nothing_but_its_rejects(tmp_path: Path, check: str) -> None:
-    """Neither side hears of it, the store's state is as before, and the rejects and the sync say why."""
+    """Neither API is called, the store's state is unchanged, and the rejects and the sync state why."""
     with team(tmp_path) as us:
         us.sync()
         entity = TROUBLE[check](us)
@@ -87,7 +87,7 @@ def test_a_blocked_batch_writes_nothing_but_its_rejects(tmp_path: Path, check: s
 
 @pytest.mark.parametrize("guard", HELD)
 def test_what_a_guard_holds_is_not_written_and_the_rest_is(tmp_path: Path, guard: str) -> None:
-    """Neither target nor store hears of a held record, each is named, and a good one among them arrives."""
+    """Neither target nor store learns of a held record, each is named, and a good one among them arrives."""
     with team(tmp_path) as us:
         us.sync()
         entity = HELD[guard](us)
@@ -140,7 +140,7 @@ def test_a_repair_is_held_back_by_the_same_checks(tmp_path: Path, check: str) ->
 
 
 def test_fewer_bad_records_are_set_aside_and_the_rest_is_delivered(tmp_path: Path) -> None:
-    """A few rejects block nothing, and are judged anew: mended at the source they are delivered."""
+    """A few rejects block nothing, and are judged anew: corrected at the source they are delivered."""
     with team(tmp_path) as us:
         us.sync()
         bad = us.add_entry(us.users()[0]["id"], morning(1), 0)
@@ -167,7 +167,7 @@ def test_a_reject_goes_though_its_record_was_mended_on_another_day(tmp_path: Pat
 
 
 def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> None:
-    """An entry whose project cannot be delivered waits for it, and stands in the rejects with that reason."""
+    """An entry whose project cannot be delivered waits for it, and is in the rejects with that reason."""
     with team(tmp_path) as us:
         write_mapping(
             us, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"
@@ -190,7 +190,7 @@ def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> N
 
 
 def test_a_project_that_only_its_entries_brought_in_is_set_aside_with_its_reason(tmp_path: Path) -> None:
-    """A sync of time entries alone looks it up, finds it wanting, and says so."""
+    """A sync of time entries alone looks it up, finds it invalid, and reports it."""
     with team(tmp_path) as us:
         write_mapping(
             us, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"

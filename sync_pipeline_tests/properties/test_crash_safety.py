@@ -90,7 +90,7 @@ def _second_only() -> int:
 
 
 def _unfinished_runs() -> list[str]:
-    """Runs that the UI would show as running for ever."""
+    """Runs that the UI would show as running forever."""
     with dg.DagsterInstance.get() as instance:
         unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
         return [run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=unfinished))]

@@ -24,7 +24,7 @@ SECRETS = (CLOCKIFY_KEY, SNAPSHOTS_KEY, CLIENT_SECRET, WRONG)
 
 
 def leaks(text: str | bytes) -> list[str]:
-    """The secrets that stand in a text, plain or as anyone could decode them."""
+    """The secrets that are in a text, plain or as anyone could decode them."""
     data = text.encode() if isinstance(text, str) else text
     forms = {secret: (secret.encode(), secret.encode().hex().encode()) for secret in SECRETS}
     return [secret for secret, shapes in forms.items() if any(shape in data for shape in shapes)]

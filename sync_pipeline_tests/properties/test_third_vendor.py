@@ -1,4 +1,4 @@
-"""The laws on a vendor that the engine has never heard of: Clockify's tags go there, and its notes to the Snapshots API."""
+"""The laws on a vendor that the engine has never reported: Clockify's tags go there, and its notes to the Snapshots API."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_it_outlives_the_one_that_started_it(place: Place) -> None:
 
 
 def test_killing_the_starter_hurts_nobody_and_leaves_nothing(place: Place) -> None:
-    """`kill -9` of the one that started it: the other one goes on; `kill -9` of that one, too: nothing is left."""
+    """`kill -9` of the one that started it: the other one continues; `kill -9` of that one, too: nothing is left."""
     with place.user() as (starter, _), place.user() as (other, _started):
         starter.kill()
         starter.wait(PATIENCE)
@@ -204,7 +204,7 @@ def test_dev_as_a_document(place: Place) -> None:
 
 
 def read_document(process: subprocess.Popen[str]) -> Any:
-    """The JSON document a process that goes on has printed."""
+    """The JSON document a process that continues has printed."""
     assert process.stdout is not None
     lines = [process.stdout.readline()]
     while lines[-1] and lines[-1] != "}\n":

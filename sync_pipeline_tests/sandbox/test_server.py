@@ -65,7 +65,7 @@ def test_route_templates(path: str, template: str) -> None:
 
 
 def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
-    """Starting on a taken port says so and names the port."""
+    """Starting on a taken port reports it and names the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port}.*--port"):

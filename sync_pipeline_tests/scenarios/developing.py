@@ -181,7 +181,7 @@ def free_port() -> int:
 
 
 def wait_for(so: Any, seconds: float) -> None:
-    """Look again and again until something is so; fails when it takes for ever."""
+    """Look again and again until something is so; fails when it takes forever."""
     pause, deadline = Event(), monotonic() + seconds
     while not so():
         assert monotonic() < deadline, "waited for too long"

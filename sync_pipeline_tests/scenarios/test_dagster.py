@@ -158,7 +158,7 @@ def test_a_run_of_time_entries_without_a_partition_is_refused(tmp_path: Path, mo
 def test_the_first_contact_with_real_accounts_needs_a_word_in_dagster_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run launched from the UI reads and checks; its load writes nothing and says so, until it is allowed to begin."""
+    """A run launched from the UI reads and checks; its load writes nothing and reports that, until it is allowed to start."""
     with team(tmp_path) as us:
         us.changes["SNAPSHOTS_BASE_URL"] = us.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2")
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
@@ -206,7 +206,7 @@ def test_runs_materialize_their_days_and_delete_their_batches(tmp_path: Path, mo
 def test_what_is_downstream_runs_after_days_ahead_without_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run of the asset goes on, with the same partitions, whatever days it does not mark itself."""
+    """The run of the asset continues, with the same partitions, whatever days it does not mark itself."""
     with team(tmp_path) as us:
         enter(us, monkeypatch)
 
@@ -242,7 +242,7 @@ def test_a_backfill_of_days_ahead_gets_every_day_it_asked_for(tmp_path: Path, mo
 
 
 def test_a_run_says_how_it_reads_time_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which reader was chosen, what it costs and why stands in the event log of the run."""
+    """Which reader was chosen, what it costs and why is in the event log of the run."""
     with team(tmp_path) as us:
         us.changes["CLOCKIFY_READER"] = "auto"
         enter(us, monkeypatch)

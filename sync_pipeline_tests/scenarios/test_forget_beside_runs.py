@@ -46,7 +46,7 @@ def _forget(us: Team, person: str) -> None:
 
 
 def test_locks_are_taken_in_the_order_of_loads(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load takes the locks of what its records refer to after its own: in another order both would wait for ever."""
+    """A load takes the locks of what its records refer to after its own: in another order both would wait forever."""
     taken: list[str] = []
     lock = Ledger.lock
 

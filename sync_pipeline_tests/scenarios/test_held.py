@@ -161,7 +161,7 @@ def in_the_console(office: Office, guard: str, request: ApprovalRequest, _patch:
 
 
 def in_dagster(office: Office, guard: str, request: ApprovalRequest, patch: pytest.MonkeyPatch) -> None:
-    """The check says what is held and how to go on; the run config allows it."""
+    """The check says what is held and how to continue; the run config allows it."""
     office.us.changes |= {name: value for name, value in office.environ.items() if name.startswith("SYNC")}
     environ = dict(office.us.changes) if "CLOCKIFY_API_KEY" not in office.environ else None
     enter(office.us, patch)
@@ -228,7 +228,7 @@ def test_from_every_held_state_there_is_a_way_to_live_and_back(
 def test_first_contact_is_held_until_it_is_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, surface: str
 ) -> None:
-    """Of accounts of the environment, which no trial has looked at: nothing is written, and the run says so."""
+    """Of accounts of the environment, which no trial has looked at: nothing is written, and the run reports it."""
     with team(tmp_path, entries=0) as us:
         there = us.sandbox.snapshots.replace("127.0.0.1", ELSEWHERE)
         (us.home / "mappings").mkdir(parents=True)
@@ -295,7 +295,7 @@ def test_the_console_says_what_a_change_does_to_live_syncing(tmp_path: Path) -> 
 
 
 def test_the_terminal_changes_a_draft_while_live_syncing_is_on(tmp_path: Path) -> None:
-    """It goes on as before; the draft is shown, previewed and published; where live syncing is off, there is none."""
+    """It continues as before; the draft is shown, previewed and published; where live syncing is off, there is none."""
     with team(tmp_path, entries=0) as us:
         (us.home / "mappings").mkdir(parents=True)
         office = Office(us, live_on(us), us.home.parent)

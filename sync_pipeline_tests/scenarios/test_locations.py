@@ -45,7 +45,7 @@ def test_an_existing_client_of_exactly_that_name_is_adopted(tmp_path: Path) -> N
 
 
 def test_a_client_linked_to_another_location_is_never_adopted(tmp_path: Path) -> None:
-    """A second location that wants the name of a linked client is rejected; mended, it gets a client of its own."""
+    """A second location that wants the name of a linked client is rejected; corrected, it gets a client of its own."""
     with team(tmp_path, locations=0, clients=0, entries=0) as us:
         us.put_location("one", location_name="Oak & Sons")
         us.sync("locations")

@@ -132,7 +132,7 @@ def test_the_rule_is_no_new_field_of_the_source(us: HighLevelTeam) -> None:
 
 
 def test_an_id_that_is_no_text_is_no_customers(us: HighLevelTeam) -> None:
-    """Whatever an answer holds there, the run goes on."""
+    """Whatever an answer holds there, the run continues."""
     rows = [{"id": ["x"], "name": "Strange", "companyId": COMPANY}]
     us.fault("status", "GET /highlevel/locations/search", status=200, body=json.dumps({"locations": rows}))
     with us.session(**NARROWED) as session:

@@ -32,7 +32,7 @@ def test_without_the_setting_creates_are_not_held(tmp_path: Path) -> None:
 
 
 def test_too_many_creates_are_held_until_they_are_approved(tmp_path: Path) -> None:
-    """All of them, once; updates and deletes go on, and so do fewer creates than are allowed."""
+    """All of them, once; updates and deletes continue, and so do fewer creates than are allowed."""
     with team(tmp_path, entries=0, projects=2) as us:
         us.changes |= FEW
         assert us.sync("projects")["projects"].created == 2

@@ -56,7 +56,7 @@ def filled(vault: Vault, **values: str) -> Vault:
 
 
 def test_what_is_entered_is_filled_in(vault: Vault, settings: Settings) -> None:
-    """Both keys stand in the settings then, and in no table in clear."""
+    """Both keys are in the settings then, and in no table in clear."""
     unlocked = unlock(settings, filled(vault))
     assert (unlocked.settings.clockify_api_key, unlocked.settings.snapshots_api_key) == ("ck-1", "sk-1")
     assert "ck-1" not in repr(unlocked) + repr(vault.get(CLOCKIFY_KEY))
@@ -128,7 +128,7 @@ def test_accounts_of_the_environment_use_no_stored_secret(vault: Vault, settings
 
 
 def test_entering_is_another_credential_rotating_is_the_same(vault: Vault, settings: Settings) -> None:
-    """A rotated key keeps its mark, so that live syncing goes on; one that is entered anew has a new one."""
+    """A rotated key keeps its mark, so that live syncing continues; one that is entered anew has a new one."""
     first = unlock(settings, filled(vault))
     vault.rotate(CLOCKIFY_KEY, "ck-2", NOW)
     rotated = unlock(settings, vault)

@@ -1,4 +1,4 @@
-"""Draft and publish: live syncing goes on with what is published, until the draft is previewed and published whole."""
+"""Draft and publish: live syncing continues with what is published, until the draft is previewed and published whole."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_live_goes_on_with_what_is_published(us: Team, live: SetupService) -> No
 
 
 def test_a_draft_is_previewed_then_published(us: Team, live: SetupService) -> None:
-    """What it rewrites needs a yes; then live syncing goes on with it, and delivers it."""
+    """What it rewrites needs a yes; then live syncing continues with it, and delivers it."""
     before = names(us)
     upper(live)
     assert "not been previewed" in read_publication(live).obstacle
@@ -197,7 +197,7 @@ def test_a_preview_that_does_not_pass_is_not_published(live: SetupService) -> No
 
 
 def test_a_preview_counts_for_what_it_was_begun_for(live: SetupService) -> None:
-    """The draft was changed before its preview read anything: it says so, and lets nothing be published."""
+    """The draft was changed before its preview read anything: the preview reports it, and lets nothing be published."""
     upper(live)
     kind = trial.kind_for(live.settings())
     started = trial.begin(live.on_draft(), kind)
@@ -247,7 +247,7 @@ def test_a_draft_keeps_what_became_current_since(live: SetupService) -> None:
 
 
 def test_without_live_syncing_a_change_is_current_immediately(us: Team, setup: SetupService) -> None:
-    """There is nothing that would go on with what was; so scripts that set up a home work as they did."""
+    """There is nothing that would continue with the previous state; so scripts that set up a home work as they did."""
     on_accounts(setup, us)
     upper(setup)
     assert read_draft(setup) is None

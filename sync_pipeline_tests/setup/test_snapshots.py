@@ -114,7 +114,7 @@ def test_what_is_wrong_is_told_and_nothing_stored(
 
 
 def test_client_credentials(us: Team, setup: SetupService) -> None:
-    """Id and scopes stand in the file, the secret does not; it works in a session."""
+    """Id and scopes are in the file, the secret does not; it works in a session."""
     on_accounts(setup, us)
     connect_snapshots(setup, client(us), since=None)
     now = setup.settings()
@@ -151,7 +151,7 @@ def test_a_stored_secret_goes_to_its_own_address_only(us: Team, setup: SetupServ
 
 
 def test_a_key_of_the_environment_goes_to_no_typed_address(us: Team, elsewhere: Scripted) -> None:
-    """Its base URL has to stand next to it."""
+    """Its base URL has to be next to it."""
     setup = desk_of(us, environ_of(us, SNAPSHOTS_API_KEY=FULL, SYNC_MODE="sandbox"))
     with pytest.raises(ConfigError, match="Set SNAPSHOTS_BASE_URL beside it"):
         connect_snapshots(setup, form(us, base_url=elsewhere.url), since=None)
@@ -201,7 +201,7 @@ def standing_print(setup: SetupService) -> str:
 
 
 def test_a_wider_need_asks_for_consent_again(us: Team, setup: SetupService) -> None:
-    """An entity is switched on that the consent does not cover: the home page says so."""
+    """An entity is switched on that the consent does not cover: the home page reports it."""
     on_accounts(setup, us)
     switch_entities(setup, ["locations"], since=None)
     asked = begin_authorization(setup, client(us), CALLBACK, since=None)

@@ -29,7 +29,7 @@ def tried(setup: SetupService) -> SetupService:
 
 @pytest.mark.parametrize("set_up", [on_the_sandbox, on_accounts])
 def test_on_and_off(us: Team, setup: SetupService, set_up: Callable[[SetupService, Team], SetupService]) -> None:
-    """Untried it stays off; tried it goes on; off again at any time, and both are noted."""
+    """Untried it stays off; tried it can be turned on; off again at any time, and both are noted."""
     set_up(setup, us)
     with pytest.raises(ConfigError, match=r"Live syncing cannot be turned on: .*has not been previewed yet"):
         turn_on(setup)
@@ -124,7 +124,7 @@ def test_what_is_changed_back_is_the_same_configuration(us: Team, setup: SetupSe
 
 
 def test_the_environment_decides_where_it_speaks(us: Team, setup: SetupService) -> None:
-    """SYNC_MODE keeps it on or off, and the sentence says so."""
+    """SYNC_MODE keeps it on or off, and the sentence states that."""
     tried(on_accounts(setup, us))
     live = desk_of(us, environ_of(us, SYNC_MODE="live"))
     assert read_live_status(live).is_live
@@ -138,7 +138,7 @@ def test_the_environment_decides_where_it_speaks(us: Team, setup: SetupService) 
 
 
 def test_nothing_is_set_up(setup: SetupService) -> None:
-    """There is nothing to turn on, and the untouched sandbox acts by itself: the sentences say so."""
+    """There is nothing to turn on, and the untouched sandbox acts by itself: the sentences state that."""
     with pytest.raises(ConfigError, match="nothing is set up yet"):
         turn_on(setup)
     with pytest.raises(ConfigError, match=r"stays on: .*Nothing is set up yet.*SYNC_MODE=dry_run"):

@@ -80,7 +80,7 @@ def test_real_accounts_are_tried_for_real(us: Team, setup: SetupService) -> None
 
 
 def test_a_check_that_fails_ends_it(us: Team, setup: SetupService) -> None:
-    """A key that may not write: the check says so, nothing else is read, and live stays closed."""
+    """A key that may not write: the check reports it, nothing else is read, and live stays closed."""
     on_accounts(setup, us)
     with setup.vault() as vault:
         vault.enter(CLOCKIFY_KEY, "sandbox-clockify-member-key", setup.now())
@@ -146,7 +146,7 @@ def test_what_is_approved_with_it_passes(us: Team, setup: SetupService) -> None:
 
 
 def test_declined_deletes_let_it_pass(us: Team, setup: SetupService) -> None:
-    """They are decided: live syncing goes on without them."""
+    """They are decided: live syncing continues without them."""
     made = [us.clockify("POST", "/projects", {"name": f"Short-lived {number}"})["id"] for number in range(8)]
     _live(us, setup)
     turn_off(setup)
@@ -195,7 +195,7 @@ def test_it_can_be_stopped(us: Team, setup: SetupService) -> None:
 
 
 def test_ctrl_c_ends_it(us: Team, setup: SetupService) -> None:
-    """A trial that was cut off is not under way for ever."""
+    """A trial that was cut off is not under way forever."""
     on_accounts(setup, us)
 
     def interrupt() -> bool:

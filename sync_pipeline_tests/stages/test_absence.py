@@ -143,7 +143,7 @@ def test_their_entries_are_no_witness(us: Team, how: str) -> None:
     else:
         with us.session() as session:
             answer = sync_ids(session, session.specs["time_entries"], deleted[:1], run_id="event")
-        assert answer.counts.deleted == 0  # nothing was readable: unbelievable, and it says so
+        assert answer.counts.deleted == 0  # nothing was readable: implausible, and it reports that
         assert "It reads as deleted" in answer.left[deleted[0]]
 
 

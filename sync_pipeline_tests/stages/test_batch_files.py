@@ -21,7 +21,7 @@ DAY = 86_400
 
 
 def staged(us: Team) -> list[Path]:
-    """What stands in the directory of batches."""
+    """What is in the directory of batches."""
     return sorted((us.home / "batches").glob("*"))
 
 
@@ -71,7 +71,7 @@ def test_what_a_failed_run_staged_is_its_owners_and_goes_after_some_days(
 
 
 def test_a_batch_that_grows_is_not_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that goes on for days adds parts to its file: that counts, not when the run began."""
+    """A run that continues for days adds parts to its file: that counts, not when the run began."""
     with team(tmp_path) as us:
         us.changes |= {"SYNC_MAX_ATTEMPTS": "1"}
         enter(us, monkeypatch)

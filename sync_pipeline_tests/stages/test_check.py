@@ -51,7 +51,7 @@ def test_every_check_passes_where_nothing_is_wrong(us: Team) -> None:
 
 
 def test_rejected_records_warn_and_block_only_beyond_the_share(us: Team) -> None:
-    """The rows name record, field, value and reason; the sentence says how to go on."""
+    """The rows name record, field, value and reason; the sentence says how to continue."""
     one, *others = us.projects()
     reads(us, {**one, "name": "N" * 251}, *others)
     warned = results(us)["valid_values"]

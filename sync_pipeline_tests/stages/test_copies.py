@@ -68,7 +68,7 @@ def test_a_record_of_another_integration_is_never_removed(tmp_path: Path, comes_
 
 
 def test_what_does_not_identify_us_is_not_believed(tmp_path: Path) -> None:
-    """Another id for each record: as before it was measured, and the measurement says so."""
+    """Another id for each record: as before it was measured, and the measurement reports it."""
     with highlevel_team(tmp_path, **FEW) as us:
         us.switch(sources_differ=True)
         assert all("does not say which integration" in one.detail for one in measured(us))

@@ -75,7 +75,7 @@ def test_a_client_of_a_location_that_is_as_it_was(tmp_path: Path, is_deleted: bo
 
 
 def test_a_new_record_that_is_refused_next_time_is_still_deleted(tmp_path: Path) -> None:
-    """It may stand there, in the form whose answer was lost."""
+    """It may be there, in the form whose answer was lost."""
     with team(tmp_path, entries=0) as us:
         us.sync()
         project = us.clockify("POST", "/projects", {"name": "Mistake"})["id"]

@@ -101,7 +101,7 @@ def test_the_feed_in_its_older_shape(us: Team, on: Live) -> None:
 
 
 def test_projects_and_clients_have_feeds_too(us: Team, on: Live) -> None:
-    """A renamed project arrives; an edited client is put right."""
+    """A renamed project arrives; an edited client is corrected."""
     project, client = us.projects()[0], us.client(next(iter(us.at_snapshots("locations").values()))["location_name"])
     with minutes_ago(us, 20):
         us.clockify("PUT", f"/projects/{project['id']}", {"name": "Renamed there"})
@@ -143,7 +143,7 @@ def test_a_plan_that_refuses_the_feed_is_read_otherwise(us: Team, on: Live) -> N
 
 
 def test_a_plan_without_room_is_not_asked(us: Team, on: Live) -> None:
-    """On the Free plan polling leaves requests for the runs; it says so and keeps its cursor."""
+    """On the Free plan polling leaves requests for the runs; it reports that and keeps its cursor."""
     us.changes["CLOCKIFY_PLAN"] = "free"
     on.renew()
     before = on.cursors["projects"]
@@ -170,7 +170,7 @@ def test_polling_and_schedules_fit_the_free_plan(us: Team) -> None:
 
 
 def test_a_cursor_nobody_can_read_costs_one_poll(us: Team, on: Live) -> None:
-    """Whatever stands there, the sensor goes on."""
+    """Whatever the cursor holds, the sensor continues."""
     on.cursors["time_entries"] = "{broken"
     assert "asked what changed" in on.tick("time_entries").said
     assert orjson.loads(on.cursors["time_entries"] or "")["polled"]
@@ -223,7 +223,7 @@ def test_changes_of_one_moment_are_read_to_their_end(us: Team, on: Live) -> None
 
 @pytest.mark.usefixtures("small_pages")
 def test_a_feed_that_does_not_end_is_told_and_passed(us: Team, on: Live) -> None:
-    """Its pages repeat for ever: the recent days are read instead, once, and the sensor says so and goes on behind it."""
+    """Its pages repeat forever: the recent days are read instead, once, and the sensor reports it and continues after it."""
     entry = us.entries()[0]
     rows = [{"id": entry["id"], "auditMetadata": {"updatedAt": "2026-01-01T00:00:00Z"}, "document": entry}] * 10
     us.fault("status", "GET */entities/updated", status=200, body={"response": rows})
@@ -242,7 +242,7 @@ def test_a_feed_that_does_not_end_is_told_and_passed(us: Team, on: Live) -> None
 
 @pytest.mark.usefixtures("small_pages")
 def test_more_changes_at_one_moment_than_the_feed_gives(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They arrive by a read of their days, and polling goes on behind that moment."""
+    """They arrive by a read of their days, and polling continues behind that moment."""
     monkeypatch.setattr(polling, "PAGES_OF_NARROWEST", 1)
     user = us.users()[0]["id"]
     with minutes_ago(us, 20):
@@ -299,7 +299,7 @@ def test_what_changed_while_nothing_ran_for_days_is_asked_for(us: Team, on: Live
 
 
 def test_a_feed_of_unknown_form_is_told_and_not_passed(us: Team, on: Live) -> None:
-    """Rows without ids name no record: the sensor says so, and the cursor stays where it was."""
+    """Rows without ids name no record: the sensor reports it, and the cursor stays where it was."""
     us.fault("status", "GET */entities/updated", status=200, body=[{"entityId": "x"}])
     before = on.cursors["time_entries"]
     assert "a form that is not known" in on.tick("time_entries", run=False).said

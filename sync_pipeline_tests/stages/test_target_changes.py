@@ -156,7 +156,7 @@ def test_a_failed_pull_is_asked_for_again(us: Team, on: Live) -> None:
 
 
 def test_a_client_that_never_becomes_what_we_send_is_left_alone(us: Team, on: Live) -> None:
-    """A client that stands there differently after each write of ours costs one write, not a write for each echo."""
+    """A client that differs after each write of ours costs one write, not a write for each echo."""
     client = ours(us)
     bent = {**client, "address": "Bent by the other side"}
     us.fault("status", f"GET */clients/{client['id']}", status=200, body=bent)

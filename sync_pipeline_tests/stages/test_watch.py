@@ -112,7 +112,7 @@ def test_one_look_asks_for_a_bounded_number_of_spans(us: Team) -> None:
 
 
 def test_what_has_failed_is_read_apart_from_what_is_fresh(session: Session) -> None:
-    """It may fail for ever, and would hold up the others."""
+    """It may fail forever, and would hold up the others."""
     receive(session, "users", ("failing", None), ("fresh", None))
     known = ids_of(session, "users")
     mark_attempt(session.store, [known["failing"]], session.now() - timedelta(hours=2))

@@ -166,7 +166,7 @@ def test_about_the_same_number_is_the_same_request(store: Store) -> None:
 
 
 def test_a_delete_whose_answer_never_came_keeps_its_yes(store: Store) -> None:
-    """Killed on the wire: what stands at the target is unknown, and the line is still the one that was allowed."""
+    """Killed on the wire: what is at the target is unknown, and the line is still the one that was allowed."""
     first = asked(store, line("a"), line("b"))
     approvals.decide(store, HERE, first.id, "allowed", "ann", at(2))
     assert decided(store, line("a", "sent"), line("b", "sent:new")) == {"a": "allowed", "b": "allowed"}

@@ -38,7 +38,7 @@ def other(url: str, store: Store) -> Iterator[Store]:
 
 
 def place(pending: Pending) -> str:
-    """Where a record stands at the target."""
+    """Where a record is at the target."""
     return pending.source_id
 
 
@@ -168,7 +168,7 @@ class _Lock:
 
 
 def test_the_claims_of_a_run_that_has_ended_are_free_at_once(url: str, one: Store) -> None:
-    """It said so: no one has to wait until it is found dead."""
+    """It reported its end: no one has to wait until it is declared dead."""
     merge(one, [row("a")], 1)
     with closing(open_store(url)) as store, alive(store, OTHER):
         here(store).claims.take("a")

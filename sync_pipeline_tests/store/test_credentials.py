@@ -153,7 +153,7 @@ def test_the_key_file_is_made_once_and_private(tmp_path: Path) -> None:
 
 
 def test_a_key_file_others_can_read_is_refused(tmp_path: Path) -> None:
-    """With the command that mends it."""
+    """With the command that repairs it."""
     file = tmp_path / "encryption.key"
     open_keyring("", file)
     file.chmod(0o644)
@@ -163,7 +163,7 @@ def test_a_key_file_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_holds_no_key_is_told(tmp_path: Path) -> None:
-    """With the command that makes one; what stands in it is not shown."""
+    """With the command that makes one; what is in it is not shown."""
     file = tmp_path / "encryption.key"
     file.write_text("not a key")
     file.chmod(0o600)

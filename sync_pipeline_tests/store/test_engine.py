@@ -67,7 +67,7 @@ def test_sqlite_is_set_up_for_many_processes(tmp_path: Path) -> None:
 
 
 def test_a_power_cut_takes_back_nothing_that_was_told_to_others(tmp_path: Path) -> None:
-    """What comes into the inbox, intents, marks of what is sent and tokens reach the disk before anything goes on."""
+    """What comes into the inbox, intents, marks of what is sent and tokens reach the disk before anything continues."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     levels: list[int] = []
 
@@ -267,7 +267,7 @@ def test_a_server_that_does_not_answer(address: str) -> None:
 
 
 def test_a_wrong_password(postgres: Server) -> None:
-    """A refused login says so without repeating the password."""
+    """A refused login reports it without repeating the password."""
     postgres.run("DROP ROLE IF EXISTS guest")
     postgres.run("CREATE ROLE guest LOGIN PASSWORD 'right'")
     postgres.require_password("guest")
@@ -280,7 +280,7 @@ def test_a_wrong_password(postgres: Server) -> None:
 
 
 def test_a_database_that_does_not_exist(postgres: Server) -> None:
-    """A mistyped database name is told apart from a server that is away."""
+    """A mistyped database name is distinguished from a server that is away."""
     with pytest.raises(StoreError, match=r"'nowhere' on .* does not exist"):
         open_store(postgres.url("nowhere"))
 

@@ -98,7 +98,7 @@ def test_what_killed_runs_left_is_removed_by_age(url: str, store: Store, tmp_pat
 
 
 def test_a_lost_connection_is_made_good(postgres: Server) -> None:
-    """The run takes its lock again and goes on; a look in between has no consequence."""
+    """The run takes its lock again and continues; a look in between has no consequence."""
     url = postgres.emptied()
     store, other = open_store(url), open_store(url)
     with alive(store, RUN):

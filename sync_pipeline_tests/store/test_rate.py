@@ -109,7 +109,7 @@ def test_what_is_left_is_told_by_the_clock_of_the_reader(store: Store) -> None:
 
 
 def test_a_clock_that_ran_ahead_is_forgotten(store: Store) -> None:
-    """Once it is set right, no one waits for the days it was ahead; what was sent in the last hour still counts."""
+    """Once it is corrected, no one waits for the days it was ahead; requests of the last hour still count."""
     windows = [(2, 3600.0)]
     assert reserve(store, "b", windows, NOON) == NOON
     assert reserve(store, "b", windows, NOON + 86_400) == NOON + 86_400

@@ -174,7 +174,7 @@ def test_a_refused_removal_is_forgotten_when_the_record_is_back(store: Store) ->
 
 
 def test_a_deletion_ends_what_the_target_refused_before(store: Store) -> None:
-    """No one has to mend a record that is gone; should it be back in the same state, it is offered again."""
+    """No one has to correct a deleted record; should it be back in the same state, it is offered again."""
     deliver(store, [row("a"), row("b")])
     merge(store, [row("a", "v2"), row("b", "v2")], 2)
     here(store).mark_refused([Refused(key, "v2", "update", "no") for key in "ab"], None, at(2))

@@ -106,7 +106,7 @@ def test_a_record_that_comes_back_is_wanted_again(store: Store) -> None:
 
 
 def test_leaving_the_scope_by_a_rule_is_not_a_deletion(store: Store) -> None:
-    """An excluded record carries its rule and is not pending; a new one is not stored. It is missed while it stands there."""
+    """An excluded record carries its rule and is not pending; a new one is not stored. It is missed while it is there."""
     deliver(store, [row("a")])
     merge(store, [row("a", "v2")], 2)
     batch = [row("a", "v3", status="excluded", rule="running"), row("new", status="excluded", rule="running")]

@@ -174,7 +174,7 @@ def test_a_pair_that_died_with_its_process_is_told(url: str, vault: StoredVault,
 
 
 def test_waiting_ends_when_the_process_that_renews_is_killed(url: str, vault: StoredVault, sandbox: Running) -> None:
-    """The lock dies with its process: all who wait go on, and learn that the pair is lost."""
+    """The lock dies with its process: all who wait continue, and are told that the pair is lost."""
     vault.keep(ended(authorized(sandbox)))
     ends = Users(url, sandbox).read(3, end="killed")
     assert min(code for code, _ in ends) == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""An upgrade costs nothing: this version starts on an install of the one before and goes on where that was."""
+"""An upgrade costs nothing: this version starts on an install of the one before and continues where that was."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_memory_is_bounded_by_bytes_as_well() -> None:
 
 
 def test_a_writer_that_fails_answers_everybody(caplog: pytest.LogCaptureFixture) -> None:
-    """No one waits for ever, and the next batch is written."""
+    """No one waits forever, and the next batch is written."""
     seen: list[str] = []
 
     def write(batch: Sequence[Received]) -> list[bool]:

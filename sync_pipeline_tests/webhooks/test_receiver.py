@@ -296,7 +296,7 @@ def test_a_delivery_through_a_proxy_is_taken(sender: Sender) -> None:
 def test_a_receiver_ends_when_a_newer_version_has_migrated_its_database(
     hooks: HookStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It keeps the database open for weeks, and would go on writing to it as it knows it."""
+    """It keeps the database open for weeks, and would continue writing to it as it knows it."""
     monkeypatch.setattr(server, "SCHEMA_SECONDS", 0.01)
     with ThreadPoolExecutor(1) as pool:
         ready = Event()

@@ -1,4 +1,4 @@
-"""Subscribing finds what is there, mends it when asked, and never makes a second one."""
+"""Subscribing finds what is there, repairs it when asked, and never makes a second one."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_what_stops_half_way_names_what_is_registered_and_what_is_not(office: Of
 
 
 def test_a_hook_that_cannot_be_moved_is_named(office: Office) -> None:
-    """It goes on delivering to the old address, which no one may take for success."""
+    """It continues delivering to the old address, which no one may take for success."""
     office.register(limit=3)
     office.team.fault("status", "PUT */webhooks/*", status=400, body={"message": "No", "code": 501}, count=1)
     report = office.register("https://new.example.com", limit=3)

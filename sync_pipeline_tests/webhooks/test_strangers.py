@@ -211,7 +211,7 @@ def test_a_hook_fills_only_its_share_of_the_disk(narrow: Sender, clock: Clock) -
 
 
 def test_closed_events_make_room_oldest_first(narrow: Sender, clock: Clock) -> None:
-    """A hook goes on for ever; what is still to do stays."""
+    """A hook continues forever; what is still to do stays."""
     narrow.send(content=big(0))
     for number in range(1, 50):
         assert narrow.send(content=big(number)).status_code == 200

@@ -23,7 +23,7 @@ ADDON = {"X-Addon-Token": "sandbox-clockify-addon-token"}
     ],
 )
 def test_each_wrong_credential_has_its_own_401(shared: Api, headers: dict[str, str], code: int) -> None:
-    """No, two, unknown and invalid credentials are told apart by a numeric code."""
+    """No, two, unknown and invalid credentials are distinguished by a numeric code."""
     answer = shared.http.get(shared.sandbox.clockify + "/user", headers={"X-Api-Key": "", **headers})
     assert answer.status_code == 401
     assert answer.json()["code"] == code
@@ -104,7 +104,7 @@ def test_addons_lack_some_permissions(shared: Api) -> None:
 
 
 def test_unreadable_requests_have_their_codes(shared: Api) -> None:
-    """Conversion failures, missing parameters and unknown enum values are told apart."""
+    """Conversion failures, missing parameters and unknown enum values are distinguished."""
     assert shared.refused("GET", "projects?archived=maybe") == (400, 3000)
     assert shared.refused("GET", "projects?page=x") == (400, 3000)
     assert shared.refused("GET", "entities/created") == (400, 3001)

@@ -74,7 +74,7 @@ def some_client(api: Api) -> dict[str, Any]:
 
 
 def test_an_entry_travels_flat_with_todays_fields(api: Api, receiver: Receiver) -> None:
-    """The record itself, no envelope; the event and the hook's own token stand in the headers."""
+    """The record itself, no envelope; the event and the hook's own token are in the headers."""
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     project = api.get("projects", archived=False)[0]
     task = api.send("POST", f"projects/{project['id']}/tasks", {"name": "Wiring"}, expect=201)
@@ -430,7 +430,7 @@ def test_a_kept_connection_that_was_closed_is_opened_again(api: Api) -> None:
 
 
 def test_a_receiver_that_never_answers_blocks_nothing(api: Api, receiver: Receiver) -> None:
-    """Its deliveries time out; the API and the other receivers go on meanwhile."""
+    """Its deliveries time out; the API and the other receivers continue meanwhile."""
     api.control("webhooks", {"retry_delays": [], "timeout": 0.2})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = subscribe(api, receiver, "NEW_TIME_ENTRY", url=f"http://127.0.0.1:{silent.getsockname()[1]}/")

@@ -134,7 +134,7 @@ def test_stall_serves_in_the_end(sandbox: Sandbox) -> None:
 
 
 def test_duplicate_page(sandbox: Sandbox) -> None:
-    """Page two is page one again, once; then the list goes on where it should."""
+    """Page two is page one again, once; then the list continues where it should."""
     _fault(sandbox, "duplicate_page", "GET /snapshots/locations", count=1)
     pages = [[record["location_id"] for record in page] for page in sandbox.pages("locations", limit=5)]
     assert pages[0] == pages[1]

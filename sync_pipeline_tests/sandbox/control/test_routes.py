@@ -117,7 +117,7 @@ def test_unusable_settings_are_refused(sandbox: Sandbox, path: str, body: dict[s
 
 
 def test_broken_json_is_refused(sandbox: Sandbox) -> None:
-    """A control that cannot read its body says so."""
+    """A control that cannot read its body reports it."""
     assert sandbox.control.post("clock", content=b"{").status_code == 400
 
 

@@ -187,7 +187,7 @@ def test_only_the_port_is_free(sandbox: Sandbox, address: str) -> None:
 
 
 def test_withdrawn_consents_are_told_from_expired_ones(sandbox: Sandbox) -> None:
-    """All consents can be withdrawn: access and refresh tokens say so, and later ones are not touched."""
+    """All consents can be withdrawn: access and refresh tokens are refused with that reason, and later ones are not touched."""
     pair = _exchange(sandbox, _authorize(sandbox, ASK)["code"]).json()
     assert sandbox.control.post("snapshots", json={"revoke_consents": True}).json()["revoked"] >= 2
     sandbox.control.post("clock", json={"advance": 4000})

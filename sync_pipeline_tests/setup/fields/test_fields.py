@@ -68,7 +68,7 @@ def test_live_examples(us: Team, setup: SetupService, entity: str) -> None:
 
 
 def test_types_and_examples(setup: SetupService) -> None:
-    """The type is guessed from the values, a list of objects is told as one, and targets stand next to their sources."""
+    """The type is guessed from the values, a list of objects is shown as one, and targets are next to their sources."""
     paths = {source.path: source for source in entity_fields(setup, "time_entries").source_fields}
     assert paths["timeInterval.start"].type == "instant"
     assert paths["timeInterval.start"].mapped_to == ("start_time",)
