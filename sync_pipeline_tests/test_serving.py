@@ -172,7 +172,7 @@ def test_a_body_that_takes_too_long_ends_its_connection(served: Served) -> None:
         assert ends(opened)
 
 
-def test_a_body_nobody_wants_is_not_read_for_long(served: Served) -> None:
+def test_an_unwanted_body_is_not_read_for_long(served: Served) -> None:
     """Its request was answered before: the connection has as long as for a head."""
     with connect(served.url, POST % b"") as opened:
         assert answer(opened) == 200
@@ -190,7 +190,7 @@ def test_a_body_without_end_is_cut_off(served: Served, path: bytes) -> None:
         assert swallowed(opened, b"10000\r\n" + b"x" * 65536 + b"\r\n", 256 * 1024 * 1024) < 64 * 1024 * 1024
 
 
-def test_an_answer_nobody_reads_ends_its_connection(served: Served) -> None:
+def test_an_unread_answer_ends_its_connection(served: Served) -> None:
     """Its rest is not kept."""
     with connect(served.url, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n") as opened, connect(served.url) as other:
         assert opened.recv(1)
@@ -210,7 +210,7 @@ def test_an_answer_nobody_reads_ends_its_connection(served: Served) -> None:
     [b"", b"GET / HTTP/1.1\r\n", GET, POST % b"", POST % b"read"],
     ids=["silent", "slow", "idle", "refused", "unfinished"],
 )
-def test_whoever_waits_longest_for_nothing_makes_room(served: Served, said: bytes) -> None:
+def test_the_one_that_waits_longest_for_nothing_makes_room(served: Served, said: bytes) -> None:
     """All from one address, as behind a proxy: five times as many as there may be, and an honest request is answered."""
     with crowd(served.url, 100, said) as strangers:
         assert served.visit() == 200

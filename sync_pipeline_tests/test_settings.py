@@ -161,7 +161,7 @@ def test_a_value_that_cannot_be_is_refused_on_the_sandbox_too(
     ],
 )
 @pytest.mark.parametrize("place", ["environment", ".env"])
-def test_a_name_that_nobody_knows(
+def test_an_unknown_name(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -250,7 +250,7 @@ def test_one_sided_credentials(tmp_path: Path, missing: str) -> None:
     assert "key-" not in message
 
 
-def test_an_oauth_client_stands_for_the_key(tmp_path: Path) -> None:
+def test_an_oauth_client_replaces_the_key(tmp_path: Path) -> None:
     """Client id and secret are enough; one of them alone is not."""
     environ = {k: v for k, v in BOTH_SIDES.items() if k != "SNAPSHOTS_API_KEY"} | {"SNAPSHOTS_CLIENT_ID": "me"}
     assert "SNAPSHOTS_API_KEY is missing" in refusal(tmp_path, environ)

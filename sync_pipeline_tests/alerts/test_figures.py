@@ -124,7 +124,7 @@ def test_a_bad_file_is_one_message_with_its_line(office: Office, text: str) -> N
     assert office.evaluate() == []
 
 
-def test_a_budget_is_told_once_for_each_threshold(office: Office) -> None:
+def test_a_budget_is_reported_once_for_each_threshold(office: Office) -> None:
     """The one that is farthest of those that are passed; what is over is told, too, and nothing while a threshold is not passed."""
     office.rules("rules: {budget: }")
     titles_by_time = []

@@ -150,7 +150,7 @@ def test_acknowledged_and_silenced_alerts_are_not_repeated(session: Session, sin
     assert sink.titles == [REFUSED, REFUSED, DRIFT]
 
 
-def test_a_short_outage_is_told_to_no_one(session: Session, sink: Sink) -> None:
+def test_a_short_outage_is_not_reported(session: Session, sink: Sink) -> None:
     """It is shown at once; ten minutes later it is sent."""
     add_to(session, sink)
     note_failure(session.store, session.pair, "clockify", "not reachable", "Nothing answers.")

@@ -96,7 +96,7 @@ def test_init_is_left_and_taken_up_again(us: Team, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["init"], ["disconnect", "clockify"]])
-def test_where_nobody_answers_that_is_said(tmp_path: Path, words: list[str]) -> None:
+def test_where_nothing_answers_that_is_reported(tmp_path: Path, words: list[str]) -> None:
     """At the end of standard input: one sentence, wrong usage."""
     place(tmp_path)
     ended = subprocess.run(

@@ -63,7 +63,7 @@ def test_a_directory_that_does_not_exist(shell: Shell, words: str, place: str) -
     assert f"'{Path(place).parent}' is not a directory" in ended.err
 
 
-def test_a_setting_that_nobody_knows(shell: Shell) -> None:
+def test_an_unknown_setting_is_named(shell: Shell) -> None:
     """It is named next to what a command prints, with the nearest name, and changes nothing."""
     for words in (("status", "--json"), ("check", "--json"), ("sync", "--entity", "users", "--json")):
         ended = shell.with_(SYNC_HOEM="/elsewhere")(*words, code=0)
@@ -118,7 +118,7 @@ main()
 
 
 @pytest.mark.parametrize("left", [None, "sandbox.8990.users"])
-def test_a_home_of_somebody_else(left: str | None) -> None:
+def test_a_home_of_another_user(left: str | None) -> None:
     """A directory that may be read but not written, or a file in it: one message."""
     with TemporaryDirectory() as home:
         if left is not None:

@@ -276,7 +276,7 @@ def test_a_home_that_is_read_only_keeps_what_it_holds(shell: Shell) -> None:
     assert shell.sync("--entity", "users")["entities"]["users"]["unchanged"] == 4
 
 
-def test_status_in_a_home_of_somebody_else(shell: Shell) -> None:
+def test_status_in_a_home_of_another_user(shell: Shell) -> None:
     """Readable, but not ours to write: the database and the remedy are named."""
     with TemporaryDirectory() as place:
         theirs = replace(shell, root=Path(place))

@@ -108,7 +108,7 @@ def test_what_to_do_next_is_a_verb_of_make_where_there_is_our_makefile(shell: Sh
     assert "Next: `make dev`" in shell("sync", "--entity", "users", code=0).out
 
 
-def test_that_nothing_was_rejected_is_told_where_there_is_room(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_nothing_was_rejected_is_shown_where_there_is_room(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A column of zeros in files, pipes and wide terminals; on 80 columns every other figure is there in full."""
     shell.sync("--entity", "users")
     assert "rejected" in shell("sync", "--entity", "users", code=0).out
@@ -388,7 +388,7 @@ def test_dagster_and_pandas_are_imported_by_commands_that_use_them(module: str) 
     assert imported_by_commands()[module] == (["pandas"] if module in MAP_RECORDS else [])
 
 
-def test_it_tells_nobody_wherever_it_is_started(shell: Shell) -> None:
+def test_it_sends_no_telemetry_wherever_it_is_started(shell: Shell) -> None:
     """From outside of a project, as a cron job starts it: Dagster keeps to our settings, and says nothing of its own."""
     for name in ("workspace.yaml", "dagster.yaml"):
         (shell.root / name).unlink()

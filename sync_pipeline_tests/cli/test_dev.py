@@ -187,7 +187,7 @@ def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process's limit can be set on Linux only")
-def test_strangers_keep_nobody_out(tmp_path: Path) -> None:
+def test_strangers_keep_no_one_out(tmp_path: Path) -> None:
     """With 1,100 of them on the receiver and 1,100 on the console a delivery is answered, and pages are served."""
     flood = {"event": "TIME_ENTRY_UPDATED", "count": 1, "connections": 1}
     with developing(tmp_path) as us:
@@ -209,7 +209,7 @@ def stored(us: Developing) -> int:
     return next(int(float(line.split()[1])) for line in lines if line.startswith("sync_pipeline_webhooks_stored_total"))
 
 
-def test_a_mapping_changed_in_the_console_is_loaded_at_once(tmp_path: Path) -> None:
+def test_a_mapping_changed_in_the_console_is_loaded_immediately(tmp_path: Path) -> None:
     """The printed link signs in once; after a change the UI has loaded the definitions anew, without a restart."""
     entries = "{workspaceOrError{... on Workspace{locationEntries{updatedTimestamp}}}}"
     with developing(tmp_path, "--no-webhooks") as us:
@@ -338,7 +338,7 @@ def test_with_credentials_a_receiver_subscribes_nothing(us: Team) -> None:
         assert us.clockify("GET", "/webhooks")["webhooks"] == []
 
 
-def test_what_the_environment_says_stands(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_environment_sets_is_kept(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the sandbox sensors look all the time, unless told otherwise; with credentials as often as usual."""
     sandbox = load_settings({}, root=us.home)
     monkeypatch.delenv("SYNC_SENSOR_SECONDS", raising=False)

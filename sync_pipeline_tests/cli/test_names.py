@@ -116,7 +116,7 @@ def test_names_of_all_kinds(shell: Shell, names: list[str]) -> None:
         typed(shell, "rejects", "show", reject["entity"], reject["source_id"], "--json")
 
 
-def test_markup_is_shown_as_it_is_written(shell: Shell) -> None:
+def test_markup_is_shown_as_written(shell: Shell) -> None:
     """A name with brackets, a backslash before them, and what looks like an emoji's code."""
     name = r"A \[/b] [b]x[/b] :smile:"
     shell.team.put_location("L-markup", location_name=name)

@@ -90,7 +90,7 @@ def assert_declined(shell: Shell, number: str) -> None:
     assert "then allow it with" not in line
 
 
-def test_a_repair_leaves_what_is_held_and_tells_what_differs(emptied: Shell) -> None:
+def test_a_repair_leaves_what_is_held_and_reports_what_differs(emptied: Shell) -> None:
     """The rest is repaired, and what is held is told, as a table and as a document; allowed, it is repaired, too."""
     words = ("verify", "--entity", "time_entries", "--repair")
     document = emptied(*words, "--json", code=3).document["entities"]["time_entries"]
@@ -124,7 +124,7 @@ def test_what_a_permission_starts_can_be_looked_at(emptied: Shell) -> None:
     assert emptied.sync(*words)["entities"]["time_entries"]["deleted"] == GONE  # what was allowed there is done here
 
 
-def test_what_could_not_be_confirmed_is_told(emptied: Shell) -> None:
+def test_what_could_not_be_confirmed_is_reported(emptied: Shell) -> None:
     """More vanished than one run may look up: the rest stays and is named, though it was allowed, until it is proven."""
     words = ("sync", "--entity", "time_entries")
     few = emptied.with_(SYNC_MAX_CONFIRMATIONS="3", SYNC_MAX_DELETE_SHARE="0.9")

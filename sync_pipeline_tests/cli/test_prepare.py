@@ -226,7 +226,7 @@ def test_a_version_that_is_not_published_any_more_is_named(agency: Shell) -> Non
     assert key["fix"] == "Update sync_pipeline."
 
 
-def test_a_profile_that_needs_none_says_so(shell: Shell) -> None:
+def test_a_profile_that_needs_none_states_it(shell: Shell) -> None:
     """In one line."""
     assert shell("prepare", code=0).out.count("\n") == 1
     assert shell("prepare", "--json", code=0).document["needed"] is False

@@ -163,7 +163,7 @@ def test_a_link_counts_like_what_it_leads_to(tmp_path: Path, spoiled: str) -> No
 
 @only_root
 @pytest.mark.parametrize(("group", "is_trusted"), [(0, True), (1, False), (STRANGER, False)])
-def test_a_group_of_ones_own_is_nobody_else(tmp_path: Path, group: int, is_trusted: bool) -> None:
+def test_a_group_of_ones_own_counts_as_oneself(tmp_path: Path, group: int, is_trusted: bool) -> None:
     """Where each user has a group of their own, files may be writable for it; not for one with other or unknown members."""
     file = tmp_path / ".env"
     file.touch()

@@ -124,7 +124,7 @@ def test_an_answer_of_too_many_values_is_not_taken() -> None:
     )
 
 
-def test_what_stands_behind_the_packed_end_is_not_kept() -> None:
+def test_what_comes_after_the_packed_end_is_not_kept() -> None:
     """It is counted, and that is all: what is kept would be copied with every chunk that follows."""
     packed, junk, pieces = gzip.compress(b"null"), b"\0" * 65536, 400
     head = f"HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed) + len(junk) * pieces}\r\n\r\n"

@@ -211,7 +211,7 @@ def test_pages_that_move_or_repeat_lose_nothing(sandbox: Running, kind: str) -> 
     assert run(work()) == straight
 
 
-def test_a_report_that_repeats_for_ever_ends() -> None:
+def test_a_report_that_repeats_forever_ends() -> None:
     """A report whose every page is the same ends with one clear error."""
     row = {"_id": "e", "timeInterval": {"start": "2026-01-01T10:00:00Z", "end": "2026-01-01T11:00:00Z"}}
     with scripted(lambda _: reply(200, {"timeentries": [row]}, Last_Page="false")) as server:
@@ -362,7 +362,7 @@ def test_the_cheaper_reader_is_chosen(
     assert choice.reason
 
 
-def test_the_choice_is_told(shared_sandbox: Running) -> None:
+def test_the_choice_is_reported(shared_sandbox: Running) -> None:
     """Who reads is told which reader was chosen, its cost, and why."""
     reported: list[Choice] = []
 

@@ -76,7 +76,7 @@ def asked(us: HighLevelTeam, route: str) -> int:
     return us.requests().get(route, 0)
 
 
-def test_a_person_is_asked_without_pkce_for_all_scopes_at_once() -> None:
+def test_a_person_is_asked_without_pkce_for_all_scopes_together() -> None:
     """On the page of HighLevel's marketplace; blanks are %20."""
     profile = load_profile("highlevel")
     facts = profile.auth.oauth

@@ -131,7 +131,7 @@ def test_a_token_server_in_trouble_is_tried_again() -> None:
         assert run(work()) == {"user_id": "u"}
 
 
-def test_a_profile_without_the_kind_says_so() -> None:
+def test_a_profile_without_the_kind_is_reported() -> None:
     """Credentials of a kind the profile does not know are a configuration error."""
     profile = load_profile()
     auth = profile.auth.model_copy(update={"oauth": None})

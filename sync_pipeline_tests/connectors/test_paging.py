@@ -120,7 +120,7 @@ def test_a_page_repeated_once_is_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("period", [1, 3])
-def test_a_page_that_repeats_for_ever_is_an_error(period: int) -> None:
+def test_a_page_that_repeats_forever_is_an_error(period: int) -> None:
     """A list that goes round in circles ends with an error instead of never."""
     asked: list[int] = []
 
@@ -221,7 +221,7 @@ def test_endless_cursors_are_an_error(kind: str) -> None:
     assert turn < 200
 
 
-def test_a_list_that_goes_on_and_on_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_without_an_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """New rows under new cursors without end; a cursor that fits into no address; pages that are never short."""
     assert paging.MOST_PAGES == 200_000
     monkeypatch.setattr(paging, "MOST_PAGES", 2_000)

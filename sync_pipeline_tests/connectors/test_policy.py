@@ -59,7 +59,7 @@ def test_clockify(seen: AttemptResult, action: Action, says: str) -> None:
     assert (rule.action, says in rule.message) == (action, True)
 
 
-def test_a_refused_report_is_nobodys_record() -> None:
+def test_a_refused_report_is_no_records_fault() -> None:
     """A report that is refused is a mistake in the request; there is no record to reject."""
     assert decide(CLOCKIFY_REPORTS, AttemptResult("POST", 400, "501", JSON)).action is Action.FATAL
 

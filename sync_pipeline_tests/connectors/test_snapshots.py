@@ -225,7 +225,7 @@ def test_an_answer_that_does_not_fit_the_batch_is_an_error(data: Any) -> None:
             run(work())
 
 
-def test_an_unknown_entity_is_not_gone(shared_sandbox: Running) -> None:
+def test_an_unknown_entity_is_not_deleted(shared_sandbox: Running) -> None:
     """404 for the whole entity never looks like a deleted record."""
 
     async def work() -> None:

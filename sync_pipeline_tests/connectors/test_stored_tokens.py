@@ -169,7 +169,7 @@ def test_a_pair_without_a_refresh_token_ends(vault: StoredVault) -> None:
     assert isinstance(vault.read(), Lost)
 
 
-def test_a_cut_refresh_is_tried_once_more(vault: StoredVault) -> None:
+def test_a_cut_refresh_is_tried_again_once(vault: StoredVault) -> None:
     """The answer did not arrive: the same token goes once more, before anyone waits."""
     vault.keep(PAIR)
     time = Time()

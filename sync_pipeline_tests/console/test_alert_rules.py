@@ -198,7 +198,7 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
         (f"{HERE}/days", {"working_days": ["monday"], "holidays": "soon"}, "holidays", "Found 'soon', expected a day"),
     ],
 )
-def test_a_mistake_is_told_beside_its_field(
+def test_a_mistake_is_shown_next_to_its_field(
     desk: Browser, path: str, change: dict[str, Any], place: str, expected: str
 ) -> None:
     """One message, the summary leads to it, and all that was typed is still there; nothing is stored."""

@@ -157,7 +157,7 @@ def test_a_session_that_another_version_has_kept_is_over(two: Two) -> None:
     assert two.use(1).sign_in().status_code == 200
 
 
-def test_what_is_begun_at_one_ends_at_the_other(two: Two, office: Team) -> None:
+def test_what_is_started_at_one_ends_at_the_other(two: Two, office: Team) -> None:
     """A key that was typed, the workspace chosen, and a consent that comes back: once, whoever redeems it."""
     two.use(0).sign_in()
     look(two.use(0), office)
@@ -204,7 +204,7 @@ def test_work_of_one_is_seen_at_the_other(two: Two) -> None:
             assert (shown.headers["x-under-way"], "cut off with the console" in shown.text) == ("no", True)
 
 
-def test_the_database_alone_signs_nobody_in(two: Two, office: Team, sqlite_url: str) -> None:
+def test_the_database_alone_signs_no_one_in(two: Two, office: Team, sqlite_url: str) -> None:
     """Neither cookie nor link nor a key that was typed can be read from it."""
     two.use(0).sign_in()
     look(two.browser, office)

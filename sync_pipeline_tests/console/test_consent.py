@@ -19,7 +19,7 @@ def browser(desk_browser: Browser, office: Team) -> Browser:
     return desk_browser
 
 
-def test_somebody_allows_the_access(browser: Browser, office: Team) -> None:
+def test_someone_allows_the_access(browser: Browser, office: Team) -> None:
     """The page before tells where it leads and what is asked; afterwards the connection stands."""
     link = authorize(browser, office)
     text = browser.page("/snapshots/authorize").text
@@ -33,7 +33,7 @@ def test_somebody_allows_the_access(browser: Browser, office: Team) -> None:
     assert all(CLIENT_SECRET not in seen.replace(f"with the secret {CLIENT_SECRET}", "") for seen in browser.seen)
 
 
-def test_somebody_refuses(browser: Browser, office: Team) -> None:
+def test_someone_refuses(browser: Browser, office: Team) -> None:
     """That is told next to the way to sign in, and it can be asked again."""
     answer = browser.get(decide(authorize(browser, office), "deny"))
 
@@ -51,7 +51,7 @@ def test_somebody_refuses(browser: Browser, office: Team) -> None:
         ("<script>x</script>", "consent"),
     ],
 )
-def test_errors_are_told_apart(browser: Browser, office: Team, error: str, expected: str) -> None:
+def test_errors_are_distinguished(browser: Browser, office: Team, error: str, expected: str) -> None:
     """Each with what to do; what the target says is shown as text."""
     state = parse_qs(urlsplit(authorize(browser, office)).query)["state"][0]
     url = f"{browser.console.url}/snapshots/callback"
@@ -121,7 +121,7 @@ def test_the_first_answer_counts(browser: Browser, office: Team) -> None:
 
 
 @pytest.mark.parametrize("state", ["", "unknown", "é"])
-def test_a_state_nobody_asked_with_is_refused(browser: Browser, state: str) -> None:
+def test_an_unknown_state_is_refused(browser: Browser, state: str) -> None:
     """Whoever comes back with it, nothing is kept; the link leads to the step."""
     url = f"http://127.0.0.1:{urlsplit(browser.console.url).port}/snapshots/callback"
     answer = browser.client.get(url, params={"state": state, "code": "x"})
@@ -139,7 +139,7 @@ def test_an_answer_is_taken_once(browser: Browser, office: Team) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "forged", "<script>"])
-def test_a_wrong_code_is_told(browser: Browser, office: Team, code: str) -> None:
+def test_a_wrong_code_is_reported(browser: Browser, office: Team, code: str) -> None:
     """The other side does not redeem it."""
     state = parse_qs(urlsplit(authorize(browser, office)).query)["state"][0]
     answer = browser.client.get(f"{browser.console.url}/snapshots/callback", params={"code": code, "state": state})
@@ -161,7 +161,7 @@ def test_nothing_leads_elsewhere(browser: Browser, name: str) -> None:
     )
 
 
-def test_a_client_that_is_not_known_is_told(browser: Browser, office: Team) -> None:
+def test_an_unknown_client_is_reported(browser: Browser, office: Team) -> None:
     """Before anyone is sent anywhere."""
     answer = snapshots(browser, office, auth="authorization_code", client_id="nobody", client_secret="some-secret")
 

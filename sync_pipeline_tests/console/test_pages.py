@@ -54,7 +54,7 @@ def test_every_page_has_a_title_of_its_own(browser: Browser) -> None:
     "path",
     ["/nope", "/mapping/new/nope", "/mapping/nope", "/rejects/nope", "/mapping/users/nope", f"/mapping/{SCRIPT}"],
 )
-def test_what_is_not_there_is_told_on_a_page(browser: Browser, path: str) -> None:
+def test_what_does_not_exist_is_reported_on_a_page(browser: Browser, path: str) -> None:
     """With a sentence, never a traceback."""
     answer = browser.get(path)
 
@@ -110,7 +110,7 @@ def test_a_new_field_takes_no_others_place(browser: Browser) -> None:
     assert "already exists" in answer.text
 
 
-def test_a_mistake_of_ours_is_told_without_a_traceback(
+def test_a_mistake_of_ours_is_reported_without_a_traceback(
     browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The page has a sentence; the log says where, but not what, which may hold anything."""
@@ -125,7 +125,7 @@ def test_a_mistake_of_ours_is_told_without_a_traceback(
     assert "a secret" not in caplog.text + answer.text
 
 
-def test_a_database_that_cannot_be_used_is_told_on_the_page(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_used_is_reported_on_the_page(tmp_path: Path) -> None:
     """With the sentence of the store, on every page that needs it."""
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
         browser.sign_in()

@@ -124,7 +124,7 @@ def test_where_nothing_may_be_written_only_a_comparison_is_asked_for(desk_browse
     assert press(desk_browser, kind="verify").url.path == "/requests/1"
 
 
-def test_without_a_daemon_the_page_says_so(tmp_path: Path) -> None:
+def test_without_a_daemon_the_page_reports_it(tmp_path: Path) -> None:
     """Next to the buttons and on the page of the request; one that no one takes can be cancelled."""
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
         browser.sign_in()

@@ -23,7 +23,7 @@ def second_key(office: Team) -> str:
     return NEW
 
 
-def test_a_key_is_replaced_while_live_syncing_goes_on(desk_browser: Browser, office: Team, second_key: str) -> None:
+def test_a_key_is_replaced_while_live_syncing_continues(desk_browser: Browser, office: Team, second_key: str) -> None:
     """The new one is tried and used, live stays on, the old one is a fallback until it is forgotten; the trail tells all."""
     connect(desk_browser, office)
     desk_browser.post("/try", {"kind": "dry_run"})

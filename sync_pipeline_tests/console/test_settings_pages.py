@@ -107,7 +107,7 @@ def test_what_is_chosen_is_a_version_of_the_set_up(desk_browser: Browser) -> Non
         ("rescan_days", "0", "0 is not a whole number from 1 to"),
     ],
 )
-def test_a_value_that_cannot_be_is_told_beside_its_field(browser: Browser, name: str, text: str, expected: str) -> None:
+def test_an_invalid_value_is_reported_next_to_its_field(browser: Browser, name: str, text: str, expected: str) -> None:
     """Nothing of the form is stored then."""
     before = service(browser).revision()
     answer = browser.post(GENERAL, CHOSEN | {name: text}, of=GENERAL)

@@ -62,7 +62,7 @@ def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office:
     assert browser.post("/live", {"on": "1"}).status_code == 422
 
 
-def test_a_wrong_key_is_told_beside_the_key(desk_browser: Browser, office: Team) -> None:
+def test_a_wrong_key_is_reported_next_to_the_key(desk_browser: Browser, office: Team) -> None:
     """What was typed stays, but for the secret."""
     answer = look(desk_browser, office, secret="no-such-key-at-all")
     page = Page(answer.text)
@@ -80,7 +80,7 @@ def test_a_secret_is_freed_of_what_copying_adds(desk_browser: Browser, office: T
     assert snapshots(desk_browser, office, api_key=around.format(SNAPSHOTS_KEY)).url.path == "/mapping"
 
 
-def test_a_wrong_address_is_told_beside_the_address(desk_browser: Browser, office: Team) -> None:
+def test_a_wrong_address_is_reported_next_to_the_address(desk_browser: Browser, office: Team) -> None:
     """Of either system."""
     first = Page(look(desk_browser, office, base_url="not an address").text)
     second = Page(snapshots(desk_browser, office, base_url="http://127.0.0.1:9/").text)
@@ -102,7 +102,7 @@ def test_the_first_half_of_step_1_survives_a_reload(desk_browser: Browser, offic
         assert page.value("secret") == ""
 
 
-def test_a_plain_members_key_is_told_before_it_is_connected(desk_browser: Browser, office: Team) -> None:
+def test_a_plain_members_key_is_reported_before_it_is_connected(desk_browser: Browser, office: Team) -> None:
     """Its workspace cannot be chosen, and why is next to it; sent all the same, it is refused."""
     page = Page(look(desk_browser, office, secret="sandbox-clockify-member-key").text)
 
@@ -238,7 +238,7 @@ def test_what_the_environment_gives_is_shown_and_cannot_be_changed(tmp_path: Pat
         assert page.faults == []
 
 
-def test_a_set_up_that_is_broken_is_told_on_every_page(desk_browser: Browser) -> None:
+def test_a_broken_set_up_is_reported_on_every_page(desk_browser: Browser) -> None:
     """With the line that is wrong; no page breaks, and all is well when it is corrected."""
     given = desk_browser.console.console.setup.settings()
     write_document(given, "start_date: 2026-02-01\nnonsense: 1\n")

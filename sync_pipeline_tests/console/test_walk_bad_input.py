@@ -109,7 +109,7 @@ def test_scripts_are_text(ana: Walker) -> None:
     assert ana.page.locator("img, main script, main b").count() == 0
 
 
-def test_two_tabs_at_once(ana: Walker) -> None:
+def test_two_tabs_in_parallel(ana: Walker) -> None:
     """The second to save is told, keeps what was typed, has overwritten nothing, and can save again."""
     first, second = ana.page, ana.page.context.new_page()
     for page, name in ((first, "of_the_first"), (second, "of_the_second")):

@@ -104,7 +104,7 @@ def test_our_own_writes_end_as_events(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_a_mended_client_comes_back_once(us: Team, on: Live) -> None:
+def test_a_corrected_client_comes_back_once(us: Team, on: Live) -> None:
     """Someone edits a client, we write it back, and the event about that write leads to nothing more."""
     location = next(iter(us.at_snapshots("locations").values()))
     client = us.client(str(location["location_name"]))

@@ -64,7 +64,7 @@ def test_one_run_at_a_time(on: Live) -> None:
     assert on.look(NAME).requests == []
 
 
-def test_it_goes_on_where_it_was_cut_off(us: Team, on: Live) -> None:
+def test_it_continues_where_it_was_cut_off(us: Team, on: Live) -> None:
     """A run that failed is tried again after a pause, under another key; what was synced before is not."""
     us.fault("status", "GET /clockify/api/v1/workspaces/{ws}/users", status=500)
     failed = on.tick(NAME)
@@ -87,7 +87,7 @@ def test_what_was_synced_by_hand_is_not_synced_again(us: Team, on: Live) -> None
     assert on.look(NAME).requests == []
 
 
-def test_days_that_were_loaded_before_reports_are_read_once_more(us: Team, on: Live) -> None:
+def test_days_that_were_loaded_before_reports_are_read_again(us: Team, on: Live) -> None:
     """The newest first, as the version before left them; nothing is written, and then they have their facts."""
     us.sync()
     with us.session() as session, session.store.writing() as tx:

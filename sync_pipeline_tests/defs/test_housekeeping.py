@@ -82,7 +82,7 @@ def test_a_failed_day_stays_failed(us: Team, on: Live) -> None:
     assert failed.run_id not in {run.run_id for run in on.instance.get_runs()}
 
 
-def test_an_interrupted_night_is_gone_on_with(us: Team, on: Live) -> None:
+def test_an_interrupted_night_is_continued(us: Team, on: Live) -> None:
     """At most so many runs a night, the oldest first; a run half deleted is still listed, and goes the next night."""
     for _ in range(4):
         rescan(us, on)

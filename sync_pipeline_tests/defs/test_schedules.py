@@ -41,7 +41,7 @@ def turn(on: Live, name: str) -> tuple[list[dg.RunRequest], str]:
     return requests, data.skip_message or ""
 
 
-def test_the_re_scan_finds_what_no_event_told(us: Team, on: Live) -> None:
+def test_the_re_scan_finds_what_no_event_reported(us: Team, on: Live) -> None:
     """A recent entry whose event was lost arrives; one from before the recent days waits for the weekly verify."""
     user = us.users()[0]["id"]
     recent, old = us.add_entry(user, morning(2)), us.add_entry(user, morning(15))
@@ -173,7 +173,7 @@ def health(on: Live, run: dg.DagsterRun) -> WorkerStatus:
     return on.instance.run_launcher.check_run_worker_health(found).status
 
 
-def test_a_run_whose_process_is_gone_costs_no_turn(us: Team, on: Live) -> None:
+def test_a_run_whose_process_has_ended_costs_no_turn(us: Team, on: Live) -> None:
     """Killed while it was going on: Dagster's monitoring is notified, and the schedule asks for the next one."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         name = name_of(process.pid)

@@ -119,7 +119,7 @@ def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None
     converged(us)
 
 
-def test_a_witness_that_is_gone_as_well_is_no_witness(us: Team, on: Live) -> None:
+def test_a_witness_that_is_deleted_as_well_is_no_witness(us: Team, on: Live) -> None:
     """Another entry was deleted and no one told: the delete we received is confirmed by one that still exists."""
     silent, reported = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
     for entry in (silent, reported):
@@ -162,7 +162,7 @@ def test_a_moved_entry_keeps_its_row(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_what_is_invalid_is_set_aside_and_judged_anew(us: Team, on: Live) -> None:
+def test_what_is_invalid_is_rejected_and_checked_again(us: Team, on: Live) -> None:
     """A targeted run judges exactly its own records: their rejects come and go, those of others stay."""
     project = us.projects()[0]
     us.fault("status", f"GET */projects/{project['id']}", status=200, body={**project, "name": "x" * 251}, count=1)
@@ -279,7 +279,7 @@ def while_it_listens(us: Team, on: Live, happens: Callable[[], object]) -> None:
     on.patch.setattr("sync_pipeline.defs.sensors.sleep", lambda _: next(once, lambda: None)())
 
 
-def test_a_sensor_that_listens_hears_at_once(us: Team, on: Live) -> None:
+def test_a_sensor_that_listens_is_notified_immediately(us: Team, on: Live) -> None:
     """An event that comes in during a tick is answered by that tick."""
     edited = us.change_entry(stopped(us)[0], description="at once")
     while_it_listens(us, on, lambda: on.event("TIME_ENTRY_UPDATED", "time_entries", edited))
@@ -341,7 +341,7 @@ def test_a_sensor_that_cannot_reach_clockify_says_why_and_recovers_alone(us: Tea
     assert on.cursors["users"] != before
 
 
-def test_a_clockify_that_hangs_is_told_in_time(us: Team, on: Live) -> None:
+def test_a_clockify_that_hangs_is_reported_in_time(us: Team, on: Live) -> None:
     """It takes the request and is silent: the tick ends before Dagster would end it, reports it, and keeps its cursor."""
     us.changes["SYNC_POLL_SECONDS"] = "1"
     on.renew()
@@ -356,7 +356,7 @@ def test_a_clockify_that_hangs_is_told_in_time(us: Team, on: Live) -> None:
     assert on.cursors["users"] != before
 
 
-def test_a_wrong_key_is_told(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_is_reported(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad settings reach the UI as words, not as a traceback; the secret does not."""
     monkeypatch.setenv("CLOCKIFY_API_KEY", "wrong-key-s3cret")
     on.cursors["projects"] = None

@@ -46,7 +46,7 @@ def test_few_and_many_changes_arrive(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_an_edited_client_is_mended_and_our_echo_ends(us: Team, on: Live) -> None:
+def test_an_edited_client_is_corrected_and_our_echo_ends(us: Team, on: Live) -> None:
     """The sensor of locations compares, pulls and rests."""
     location = next(iter(us.at_snapshots("locations").values()))
     client = us.client(str(location["location_name"]))

@@ -63,7 +63,7 @@ def test_an_entry_arrives_as_soon_as_its_project_can_be_delivered(us: Team, on: 
     converged(us)
 
 
-def test_an_entry_whose_project_turns_out_to_be_undeliverable_says_so_at_once(us: Team, on: Live) -> None:
+def test_an_entry_whose_project_turns_out_to_be_undeliverable_is_rejected_immediately(us: Team, on: Live) -> None:
     """Nothing was known of the project before: the entry's own run finds out, and it is checked again like the others."""
     project = us.clockify("POST", "/projects", {"name": "far too long " * 8})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)
@@ -78,7 +78,7 @@ def test_an_entry_whose_project_turns_out_to_be_undeliverable_says_so_at_once(us
 
 
 @pytest.mark.parametrize("rule", OLD_RULES)
-def test_what_an_earlier_version_rejected_is_checked_once_more(us: Team, on: Live, rule: str) -> None:
+def test_what_an_earlier_version_rejected_is_checked_again(us: Team, on: Live, rule: str) -> None:
     """Of a project that is deleted, or that no one ever knew: the entry arrives with the bare id, and that is that."""
     project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)["id"]
@@ -125,7 +125,7 @@ def test_one_that_waits_in_vain_is_not_asked_for(us: Team, on: Live, tmp_path: P
     assert on.inbox("time_entries").open == 0
 
 
-def test_a_user_goes_when_their_last_entry_does(us: Team, on: Live) -> None:
+def test_a_user_is_deleted_with_their_last_entry(us: Team, on: Live) -> None:
     """An entry is deleted, as its event says: the project that was kept for it is deleted in the same run."""
     project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)

@@ -161,7 +161,7 @@ def test_a_day_is_done_when_it_is_loaded_not_when_a_run_says_success(
     assert asking.asked_for(chain[0]) == list(us.days)[:-1]
 
 
-def test_a_paused_backfill_goes_on_with_what_is_left(us: Team, on: Live, asking: Asking, now: datetime) -> None:
+def test_a_paused_backfill_continues_with_what_is_left(us: Team, on: Live, asking: Asking, now: datetime) -> None:
     """Dagster cancels it; resumed, its days that are not done are asked for, and rate and end count from then on."""
     (first,) = asking.ask(us.days, now)
     good = Days(us.days.first, us.days.first + timedelta(days=6))
@@ -214,7 +214,7 @@ def test_the_daemon_does_not_undo_what_was_asked_for(
     assert asking.look([first], us.days, now).status == asked
 
 
-def test_a_backfill_that_was_paused_before_it_began_is_resumed_as_it_is(
+def test_a_backfill_that_was_paused_before_it_started_is_resumed_unchanged(
     us: Team, on: Live, asking: Asking, now: datetime
 ) -> None:
     """No daemon has stopped it, since none is there: nothing has to be asked for anew."""
@@ -367,7 +367,7 @@ def successes(shell: Shell) -> list[str]:
 
 
 @pytest.mark.outside
-def test_killed_in_the_middle_it_goes_on_without_its_finished_days(us: Team, tmp_path: Path) -> None:
+def test_killed_in_the_middle_it_continues_without_its_finished_days(us: Team, tmp_path: Path) -> None:
     """`kill -9` of a daemon at work: another one continues, and no day is read or written a second time."""
     us.sync("locations", "users", "projects")
     us.forget_stats()

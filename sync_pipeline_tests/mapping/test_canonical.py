@@ -155,7 +155,7 @@ def test_the_json_has_sorted_keys_and_every_field() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(entries(), max_size=5))
-def test_many_at_once_are_the_same_as_one_by_one(records: list[dict[str, Any]]) -> None:
+def test_many_together_are_the_same_as_one_by_one(records: list[dict[str, Any]]) -> None:
     """Rows do not influence each other, ASCII or not."""
     together = canonical_rows(ENTRIES, checked(ENTRIES, *records))
     assert together == [canonical_rows(ENTRIES, checked(ENTRIES, record))[0] for record in records]

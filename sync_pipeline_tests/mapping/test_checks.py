@@ -78,7 +78,7 @@ def test_a_blank_name_is_a_missing_one(name: str | None) -> None:
     assert [(p["field"], p["rule"]) for p in problems(frame)] == [("name", "required_fields")]
 
 
-def test_every_problem_of_a_record_is_told_at_once() -> None:
+def test_every_problem_of_a_record_is_reported_together() -> None:
     """No one repairs a record twice: all its problems are listed, each field once."""
     frame = checked(ENTRIES, entry(id=None, type="INVENTED", billable=[], timeInterval={}))
     found = sorted(problem["field"] for problem in problems(frame))

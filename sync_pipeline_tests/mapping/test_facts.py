@@ -29,7 +29,7 @@ def facts(**changes: Any) -> dict[str, Any]:
     return dict(zip(ENTRIES.facts.names, json.loads(text), strict=True))
 
 
-def test_an_entry_is_told_as_it_is() -> None:
+def test_an_entry_is_sent_in_its_current_state() -> None:
     """Money is the rate of an hour times its length, in the rate's unit, rounded half up."""
     assert facts(rate=9_999, costRate=1, currency="EUR", taskId="t1") == {
         "user_id": "u1",

@@ -346,7 +346,7 @@ def test_every_field_of_a_client_may_be_mapped(tmp_path: Path) -> None:
     assert {f.name for f in spec.fields} == {"name", "archived", "email"}
 
 
-def test_a_misspelt_file_name_is_told_from_a_new_entity(tmp_path: Path) -> None:
+def test_a_misspelt_file_name_is_distinguished_from_a_new_entity(tmp_path: Path) -> None:
     """Half a file for an unknown entity is most likely meant for a shipped one."""
     with pytest.raises(MappingFileError, match=r"source: is missing.*Did you mean 'users'\?"):
         overridden(tmp_path, "user", "fields: {name: drop}")
@@ -383,7 +383,7 @@ def test_control_characters_are_refused(tmp_path: Path) -> None:
         overridden(tmp_path, "users", "description: a\0b")
 
 
-def test_a_mappings_directory_that_is_not_there_is_a_setting_to_mend(tmp_path: Path) -> None:
+def test_a_missing_mappings_directory_is_a_wrong_setting(tmp_path: Path) -> None:
     """The message names the directory and the variable."""
     with pytest.raises(ConfigError, match=r"does not exist.*SYNC_MAPPINGS_DIR"):
         load_specs(tmp_path / "nowhere")

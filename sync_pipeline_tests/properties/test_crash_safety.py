@@ -19,7 +19,7 @@ CLIENTS = "GET /clockify/api/v1/workspaces/{ws}/clients"
 
 
 @pytest.mark.parametrize("seed", [11, 23])
-def test_killed_at_random_points_the_next_sync_goes_on_from_there(
+def test_killed_at_random_points_the_next_sync_continues_from_there(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often a `sync` process is killed, the one that ends makes both sides agree, and nothing is doubled."""

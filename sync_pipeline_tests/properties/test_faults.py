@@ -70,7 +70,7 @@ def sync_until_done(us: Team) -> None:
 
 @PATIENT
 @given(first=LIVES, second=LIVES, seed=st.integers(0, 1000))
-def test_when_a_fifth_of_all_requests_go_wrong_nothing_is_lost_and_nothing_stands_twice(
+def test_when_a_fifth_of_all_requests_go_wrong_nothing_is_lost_and_nothing_exists_twice(
     first: list[Action], second: list[Action], seed: int
 ) -> None:
     """Laws 1 and 4 hold after syncs through errors, cut connections, broken JSON and lists that shift."""

@@ -60,7 +60,7 @@ def test_a_create_that_was_cut_off_makes_one_record(us: HighLevelTeam, unique: b
     changes_nothing(us)
 
 
-def test_what_is_refused_as_there_and_never_shown_is_set_aside(us: HighLevelTeam) -> None:
+def test_what_is_refused_as_there_and_never_shown_is_rejected(us: HighLevelTeam) -> None:
     """It exists once; it is told why, and a retry finds it when the search shows it."""
     us.switch(unique=True, index_lag=10 * WAIT)
     us.fault("cut_after", CREATE, count=1)
@@ -71,7 +71,7 @@ def test_what_is_refused_as_there_and_never_shown_is_set_aside(us: HighLevelTeam
     assert records(us) == 1
 
 
-def test_killed_at_any_moment_it_goes_on_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_any_moment_it_continues_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before and after each request and each commit of creates, changes and deletes, with a search that lags."""
     with highlevel_team(tmp_path, **FEW) as us, killing(monkeypatch) as killer:
         us.sync()
@@ -162,7 +162,7 @@ def test_an_object_that_was_emptied_by_hand_is_filled_again(tmp_path: Path) -> N
         changes_nothing(us)
 
 
-def test_what_was_updated_beside_an_update_that_failed_is_noted(tmp_path: Path) -> None:
+def test_what_was_updated_next_to_an_update_that_failed_is_noted(tmp_path: Path) -> None:
     """Several are sent at a time: of one that ends the run, the others keep their outcome and are not sent again."""
     with highlevel_team(tmp_path, **FEW | {"entries": 4}) as us:
         us.sync()
@@ -227,7 +227,7 @@ def test_an_answer_about_another_location_ends_the_run(us: HighLevelTeam) -> Non
     assert records(us) == 0
 
 
-def test_a_location_that_may_not_be_seen_is_not_gone(us: HighLevelTeam) -> None:
+def test_a_location_that_may_not_be_seen_is_not_deleted(us: HighLevelTeam) -> None:
     """Without the agency's key only the own location is read; the client of another one is not archived for that."""
     us.sync("locations")
     clients = us.clients()
@@ -236,7 +236,7 @@ def test_a_location_that_may_not_be_seen_is_not_gone(us: HighLevelTeam) -> None:
     assert us.clients() == clients
 
 
-def test_a_location_that_is_gone_is_archived(us: HighLevelTeam) -> None:
+def test_a_deleted_location_is_archived(us: HighLevelTeam) -> None:
     """Its id is asked for, and HighLevel says that there is none."""
     us.sync("locations")
     name = us.at_snapshots("locations").popitem()[1]["location_name"]
@@ -252,7 +252,7 @@ def test_with_the_key_of_one_location_that_one_is_read(us: HighLevelTeam) -> Non
     assert (counts["locations"].created, counts["time_entries"].created) == (1, 1)
 
 
-def test_a_day_that_is_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTeam) -> None:
+def test_a_day_that_is_used_up_ends_the_run_and_the_next_continues(us: HighLevelTeam) -> None:
     """A part of the day is left to others; what was delivered stays, the rest follows, and nothing is there twice."""
     for number in range(30):
         us.add_entry(us.users()[0]["id"], morning(2), description=f"number {number}")

@@ -292,7 +292,7 @@ def test_in_place_of_a_deleted_record_another_one_with_its_key_is_used(us: HighL
     converged(us)
 
 
-def test_a_429_that_says_the_day_is_not_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTeam) -> None:
+def test_a_429_that_states_the_day_is_not_used_up_ends_the_run_and_the_next_continues(us: HighLevelTeam) -> None:
     """The header of the day says more than is true: nothing is lost, and nothing is there twice."""
     for number in range(12):
         us.add_entry(us.users()[0]["id"], morning(2), description=f"number {number}")

@@ -117,7 +117,7 @@ def test_another_workspace_is_another_connection_and_deletes_nothing(tmp_path: P
         assert before.keys() <= us.at_snapshots("time_entries").keys()
 
 
-def test_more_deletes_than_a_run_may_send_are_held_until_somebody_allows_them(tmp_path: Path) -> None:
+def test_more_deletes_than_a_run_may_send_are_held_until_someone_allows_them(tmp_path: Path) -> None:
     """None of them is sent, each is named, and the rest is loaded; allowed, they are deleted."""
     with team(tmp_path) as us:
         us.sync()
@@ -207,7 +207,7 @@ def test_a_record_a_policy_keeps_is_never_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_the_last_records_of_a_small_entity_are_not_lost_without_a_word(tmp_path: Path, left: int) -> None:
+def test_the_last_records_of_a_small_entity_are_not_lost_silently(tmp_path: Path, left: int) -> None:
     """Few deletes are no suspicious share - but nothing left at all is, however few there were."""
     with team(tmp_path, projects=3, entries=0) as us:
         us.sync("projects")
@@ -251,7 +251,7 @@ def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
         changes_nothing(us)
 
 
-def test_what_was_excluded_and_is_gone_is_deleted(tmp_path: Path) -> None:
+def test_what_was_excluded_and_is_missing_is_deleted(tmp_path: Path) -> None:
     """A timer that was started again and then deleted has no last good state that anyone should keep."""
     with team(tmp_path) as us:
         us.sync()
@@ -267,7 +267,7 @@ def test_what_was_excluded_and_is_gone_is_deleted(tmp_path: Path) -> None:
         changes_nothing(us)
 
 
-def test_an_entry_that_moved_and_is_invalid_stands_in_the_rejects(tmp_path: Path) -> None:
+def test_an_entry_that_moved_and_is_invalid_is_in_the_rejects(tmp_path: Path) -> None:
     """Found by id on another day, it is judged like any other."""
     with team(tmp_path) as us:
         us.sync()
@@ -300,7 +300,7 @@ def test_entries_moved_before_the_start_are_neither_missed_nor_looked_up_again(t
         changes_nothing(us)
 
 
-def test_deletes_that_somebody_allowed_are_each_proven_by_id(tmp_path: Path) -> None:
+def test_deletes_that_someone_allowed_are_each_proven_by_id(tmp_path: Path) -> None:
     """What is beyond the number of reads by id stays allowed and unconfirmed: later runs prove and delete it."""
     with team(tmp_path, entries=60) as us:
         us.changes["SYNC_MAX_CONFIRMATIONS"] = "10"

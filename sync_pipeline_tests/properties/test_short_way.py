@@ -90,7 +90,7 @@ def test_a_changed_entry_is_processed_and_no_other(us: Team) -> None:
 
 
 @pytest.mark.parametrize("changed", ["mapping", "function", "setting", "upgrade"])
-def test_what_decides_about_records_decides_once_more_when_it_has_changed(us: Team, changed: str) -> None:
+def test_what_decides_about_records_decides_again_when_it_has_changed(us: Team, changed: str) -> None:
     """Every record is processed in full once, and nothing is sent where the same comes out."""
     write_mapping(us, "functions.py", "def plain(value):\n    return value\n")
     own = "fields: {description: {function: functions.plain, source: description}}"

@@ -43,7 +43,7 @@ def test_a_sync_makes_all_sides_agree(first: list[Action], second: list[Action])
         agrees(Path(directory), (first, second))
 
 
-def test_killed_anywhere_the_next_sync_goes_on_and_nothing_exists_twice(
+def test_killed_anywhere_the_next_sync_continues_and_nothing_exists_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before and after requests and commits of a sync that creates, updates and deletes: every fifth of these moments."""

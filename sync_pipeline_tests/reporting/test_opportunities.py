@@ -83,7 +83,7 @@ def test_what_a_location_won_is_the_revenue_of_its_clients_projects(tmp_path: Pa
             assert {revenue for revenue, *_ in reported(session, "client").values()} <= {None}
 
 
-def test_a_token_of_another_location_says_so(tmp_path: Path) -> None:
+def test_a_token_of_another_location_is_named(tmp_path: Path) -> None:
     """With one location's token nothing is known of the others; where no location is a client, nothing is asked."""
     with team(tmp_path, **VENDORS["highlevel"] | {"entries": 0}) as us, us.session() as session:
         months = ("2026-01", "2026-12")

@@ -123,7 +123,7 @@ def test_it_outlives_the_one_that_started_it(place: Place) -> None:
     wait_until(lambda: not place.serves() and place.sandboxes() == [])
 
 
-def test_killing_the_starter_hurts_nobody_and_leaves_nothing(place: Place) -> None:
+def test_killing_the_starter_affects_no_other_and_leaves_nothing(place: Place) -> None:
     """`kill -9` of the one that started it: the other one continues; `kill -9` of that one, too: nothing is left."""
     with place.user() as (starter, _), place.user() as (other, _started):
         starter.kill()
@@ -154,7 +154,7 @@ def test_ctrl_c_is_not_for_the_sandbox(place: Place) -> None:
     wait_until(lambda: place.sandboxes() == [])
 
 
-def test_two_syncs_at_once_share_it(place: Place) -> None:
+def test_two_syncs_in_parallel_share_it(place: Place) -> None:
     """Typed at the same moment in a new home: both succeed, whoever ends first, and the server ends with them."""
     place.home.mkdir(mode=0o700)
     words = ("-m", "sync_pipeline.cli", "sync", "--entity", "users", "--json")

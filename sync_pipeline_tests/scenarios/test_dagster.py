@@ -76,7 +76,7 @@ def test_re_execute_from_failure_delivers_what_was_staged(tmp_path: Path, monkey
         converged(us)
 
 
-def test_re_executing_a_run_whose_batch_is_gone_says_run_it_again(
+def test_re_executing_a_run_whose_batch_is_deleted_asks_to_run_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches of failed runs are kept for a few days; later the failure says what to do instead."""
@@ -95,7 +95,7 @@ def test_re_executing_a_run_whose_batch_is_gone_says_run_it_again(
             assert us.writes() == {}
 
 
-def test_re_executing_a_run_under_another_mapping_says_run_it_again(
+def test_re_executing_a_run_under_another_mapping_asks_to_run_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the old mapping decided is not delivered under the new one, nor decided again without a look at the source."""
@@ -155,7 +155,7 @@ def test_a_run_of_time_entries_without_a_partition_is_refused(tmp_path: Path, mo
             assert us.requests() == {}
 
 
-def test_the_first_contact_with_real_accounts_needs_a_word_in_dagster_too(
+def test_the_first_contact_with_real_accounts_needs_an_approval_in_dagster_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run launched from the UI reads and checks; its load writes nothing and reports that, until it is allowed to start."""

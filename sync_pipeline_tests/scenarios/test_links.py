@@ -64,7 +64,7 @@ def test_a_project_knows_its_location(tmp_path: Path, monkeypatch: pytest.Monkey
         changes_nothing(us)
 
 
-def test_a_plan_with_links_is_applied_as_it_was_shown(tmp_path: Path) -> None:
+def test_a_plan_with_links_is_applied_as_shown(tmp_path: Path) -> None:
     """What a preview shows of a link is written; when the link is another one by then, nothing is, and it is named."""
     with team(tmp_path, entries=0, locations=0, clients=0, projects=0) as us:
         write_mapping(us, "projects.yaml", LINKED)

@@ -96,7 +96,7 @@ def test_a_client_that_a_person_deleted_is_created_again(tmp_path: Path) -> None
         changes_nothing(us)
 
 
-def test_a_location_that_is_gone_is_archived_and_comes_back_to_its_old_client(tmp_path: Path) -> None:
+def test_a_deleted_location_is_archived_and_comes_back_to_its_old_client(tmp_path: Path) -> None:
     """Its client is archived, not deleted; when it is there again, under another name, the same client is restored."""
     with team(tmp_path, entries=0) as us:
         us.sync()

@@ -117,7 +117,7 @@ def test_a_killed_run_needs_no_second_approval(tmp_path: Path, monkeypatch: pyte
         assert (request.shown, request.used) == (5, 5)
 
 
-def test_each_delete_waits_where_the_mapping_says_so(tmp_path: Path) -> None:
+def test_each_delete_waits_where_the_mapping_requires_it(tmp_path: Path) -> None:
     """However few they are; approved, they are deleted, and the next one is asked about again."""
     with team(tmp_path, entries=0) as us:
         mappings = tmp_path / "mappings"

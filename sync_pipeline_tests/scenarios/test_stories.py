@@ -219,7 +219,7 @@ def test_a_day_without_records_does_not_let_a_new_mapping_through(tmp_path: Path
         assert us.at_snapshots("time_entries") == before
 
 
-def test_a_field_dropped_from_the_mapping_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_field_dropped_from_the_mapping_is_left_unchanged(tmp_path: Path) -> None:
     """It is neither cleared at the target nor reported as drift."""
     with team(tmp_path, entries=0) as us:
         us.sync()

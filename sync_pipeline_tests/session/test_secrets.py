@@ -162,13 +162,13 @@ def test_rotating_nothing_enters(vault: Vault) -> None:
     assert (found.value, found.previous) == ("cs-1", "")
 
 
-def test_what_is_removed_is_gone(vault: Vault) -> None:
+def test_what_is_removed_no_longer_exists(vault: Vault) -> None:
     """Only that one."""
     filled(vault).remove(CLOCKIFY_KEY)
     assert (vault.has(CLOCKIFY_KEY), vault.has(SNAPSHOTS_KEY)) == (False, True)
 
 
-def test_an_addon_token_stands_for_the_key(vault: Vault, settings: Settings) -> None:
+def test_an_addon_token_replaces_the_key(vault: Vault, settings: Settings) -> None:
     """When there is no key."""
     filled(vault).remove(CLOCKIFY_KEY)
     vault.enter(CLOCKIFY_TOKEN, "token-1", NOW)
@@ -187,7 +187,7 @@ def test_an_addon_token_stands_for_the_key(vault: Vault, settings: Settings) -> 
         ),
     ],
 )
-def test_a_missing_secret_is_told(vault: Vault, settings: Settings, change: dict[str, str], expected: str) -> None:
+def test_a_missing_secret_is_reported(vault: Vault, settings: Settings, change: dict[str, str], expected: str) -> None:
     """Which system, at which address, and where it is entered."""
     with pytest.raises(ConfigError) as caught:
         unlock(replace(settings, **change), vault)  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ def test_an_address_of_ones_own(us: Team, setup: SetupService) -> None:
         (ClockifyForm(region="sandbox", kind="addon_token"), ConfigError, "The Clockify add-on token is missing"),
     ],
 )
-def test_what_is_wrong_is_told_and_nothing_stored(
+def test_what_is_wrong_is_reported_and_nothing_stored(
     setup: SetupService, form: ClockifyForm, error: type[Exception], expected: str
 ) -> None:
     """One sentence, without the key."""

@@ -69,7 +69,7 @@ def upper(setup: SetupService) -> None:
     change_field(mapping_setup(setup, "projects"), "projects", replace(form, transform="upper"), since=None)
 
 
-def test_live_goes_on_with_what_is_published(us: Team, live: SetupService) -> None:
+def test_live_continues_with_what_is_published(us: Team, live: SetupService) -> None:
     """A changed field waits in the draft; nothing is paused, and syncs deliver what they did."""
     before = names(us)
     upper(live)
@@ -196,7 +196,7 @@ def test_a_preview_that_does_not_pass_is_not_published(live: SetupService) -> No
     assert "not been previewed" in read_publication(live).obstacle
 
 
-def test_a_preview_counts_for_what_it_was_begun_for(live: SetupService) -> None:
+def test_a_preview_counts_for_what_it_was_started_for(live: SetupService) -> None:
     """The draft was changed before its preview read anything: the preview reports it, and lets nothing be published."""
     upper(live)
     kind = trial.kind_for(live.settings())

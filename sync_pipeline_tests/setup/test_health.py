@@ -52,7 +52,7 @@ def test_a_daemon_that_reports_and_then_stops(live: SetupService) -> None:
     assert f"has reported since {began:%Y-%m-%d %H:%M} UTC" in problem(live, silence + timedelta(seconds=1))
 
 
-def test_who_syncs_by_a_script_is_told_nothing(live: SetupService) -> None:
+def test_who_syncs_by_a_script_gets_no_notice(live: SetupService) -> None:
     """Two syncs of everything since live was turned on, and never a daemon: cron does it. When they end, that is said."""
     with live.reading() as session:
         for ago in (timedelta(days=1), timedelta(days=1), timedelta()):  # two before the switch

@@ -149,7 +149,7 @@ def test_a_secret_under_a_lost_key_is_named_when_all_others_have_the_new_one(us:
         assert session.call(session.clockify.me)["id"]
 
 
-def test_a_removed_secret_is_gone(us: Team, setup: SetupService) -> None:
+def test_a_removed_secret_no_longer_exists(us: Team, setup: SetupService) -> None:
     """And with it the way in."""
     on_accounts(setup, us)
     assert (remove(setup, CLOCKIFY_KEY), remove(setup, CLOCKIFY_KEY)) == (True, False)

@@ -51,7 +51,7 @@ def test_who_did_it_is_noted(setup: SetupService) -> None:
     assert logged(setup) == [("bob (test)", "plan"), ("ann (test)", "plan")]
 
 
-def test_of_two_windows_one_is_told(setup: SetupService) -> None:
+def test_of_two_windows_one_is_reported(setup: SetupService) -> None:
     """Eight changes started on one state at once: one is made, the others hear that it was changed meanwhile."""
     since = setup.change({"clockify.plan": "paid"}, "plan", "paid")
 

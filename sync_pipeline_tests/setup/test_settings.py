@@ -102,7 +102,7 @@ def test_another_file(tmp_path: Path) -> None:
         ("- clockify\n", 1, "file: holds no mapping"),
     ],
 )
-def test_mistakes_are_shown_where_they_stand(tmp_path: Path, text: str, line: int, expected: str) -> None:
+def test_mistakes_are_shown_where_they_are(tmp_path: Path, text: str, line: int, expected: str) -> None:
     """File, line and key, what was expected; never the value where a secret may be in it."""
     with pytest.raises(MappingFileError) as caught:
         load(tmp_path, text)

@@ -102,7 +102,7 @@ def test_missing_scopes_are_all_named(us: Team, setup: SetupService) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_and_nothing_stored(
+def test_what_is_wrong_is_reported_and_nothing_stored(
     us: Team, setup: SetupService, more: dict[str, object], error: type[Exception], expected: str
 ) -> None:
     """One sentence, without the secret."""
@@ -212,7 +212,7 @@ def test_a_wider_need_asks_for_consent_again(us: Team, setup: SetupService) -> N
     assert "users.write" in found.detail
 
 
-def test_a_refused_consent_is_told(us: Team, setup: SetupService) -> None:
+def test_a_refused_consent_is_reported(us: Team, setup: SetupService) -> None:
     """Nothing is kept but the client."""
     on_accounts(setup, us)
     asked = begin_authorization(setup, client(us), CALLBACK, since=None)
@@ -230,7 +230,7 @@ def test_a_client_or_address_that_is_not_registered(us: Team, setup: SetupServic
     assert setup.revision() == ""
 
 
-def test_the_set_up_moved_while_somebody_consented(us: Team, setup: SetupService, elsewhere: Scripted) -> None:
+def test_the_set_up_moved_during_the_consent(us: Team, setup: SetupService, elsewhere: Scripted) -> None:
     """The code is not sent to another host than the one that gave it."""
     on_accounts(setup, us)
     asked = begin_authorization(setup, client(us), CALLBACK, since=None)

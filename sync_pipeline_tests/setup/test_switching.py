@@ -163,7 +163,7 @@ def test_accounts_of_the_environment(us: Team) -> None:
         turn_on(setup)
 
 
-def test_half_a_set_up_stands_nowhere(us: Team, setup: SetupService) -> None:
+def test_half_a_set_up_is_stored_nowhere(us: Team, setup: SetupService) -> None:
     """No mode, and what is missing in place of an obstacle; it can still be looked at."""
     setup.change({"clockify.workspace_id": us.sandbox.workspace}, "half", "")
     now = read_live_status(setup)

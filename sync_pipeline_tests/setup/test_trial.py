@@ -170,7 +170,7 @@ def _live(us: Team, setup: SetupService) -> None:
             us.sync_one(session, entity)
 
 
-def test_what_breaks_on_its_way_is_told(us: Team, setup: SetupService) -> None:
+def test_what_breaks_on_its_way_is_reported(us: Team, setup: SetupService) -> None:
     """The other side fails half way: the sentence and what was found before it are kept, and it has ended."""
     on_accounts(setup, us)
 

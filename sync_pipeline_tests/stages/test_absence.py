@@ -61,7 +61,7 @@ def test_no_reader_deletes_their_entries(us: Team, reader: str) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_nobody_is_asked_to_delete_many_of_them(tmp_path: Path, reader: str) -> None:
+def test_no_one_is_asked_to_delete_many_of_them(tmp_path: Path, reader: str) -> None:
     """The whole day of someone who left is where it was."""
     with team(tmp_path, **FEW) as us:
         many = _many(us)

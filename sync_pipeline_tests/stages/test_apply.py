@@ -92,7 +92,7 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         assert set(differing(apply_plan(us, path)).values()) == {"mapping"}
 
 
-def test_what_waits_says_so_and_for_what(tmp_path: Path) -> None:
+def test_what_waits_is_reported_with_its_reason(tmp_path: Path) -> None:
     """Its user and its project are not at the target, and the file does not name them; nothing differs."""
     with team(tmp_path, entries=0, projects=1, users=1) as us:
         user, project = us.users()[0]["id"], us.projects()[0]["id"]
@@ -379,7 +379,7 @@ def test_names_of_records_that_are_not_named_are_left_as_they_are(tmp_path: Path
         settled(us)
 
 
-def test_a_killed_apply_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_apply_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed at every request and every write of the store, repeated to its end: all is written, nothing twice."""
     with team(tmp_path, locations=2, clients=1, projects=2, users=2, entries=6) as us:
         us.sync()

@@ -48,7 +48,7 @@ def test_a_success_and_a_dry_run_leave_nothing(tmp_path: Path, monkeypatch: pyte
             assert staged(us) == []
 
 
-def test_what_a_failed_run_staged_is_its_owners_and_goes_after_some_days(
+def test_what_a_failed_run_staged_is_its_owners_and_is_removed_after_some_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kept as long as the setting says, for a re-execution; the first run after that discards it."""
@@ -88,7 +88,7 @@ def test_a_batch_that_grows_is_not_old(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.outside
-def test_what_a_killed_preview_left_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_preview_left_is_removed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`kill -9` in the middle of a read leaves its directory; a run some days later discards it."""
     with team(tmp_path) as us:
         us.fault("stall", "GET /clockify/api/v1/workspaces/{ws}/users", seconds=30)

@@ -72,7 +72,7 @@ def test_it_is_waited_for_another_run_for_a_minute_and_said_once(us: Team) -> No
     assert [progress.note for progress in reported if OTHER in progress.note] == [reported[0].note]
 
 
-def test_the_claims_of_a_run_that_has_ended_are_free_at_once(us: Team) -> None:
+def test_the_claims_of_a_run_that_has_ended_are_free_immediately(us: Team) -> None:
     """Nothing is waited for, and the record can be claimed."""
     key = claimed(us)
     with us.session() as session:
@@ -83,7 +83,7 @@ def test_the_claims_of_a_run_that_has_ended_are_free_at_once(us: Team) -> None:
 
 
 @pytest.mark.parametrize("delivers", [True, False])
-def test_what_is_late_is_asked_once_more_after_its_run_has_ended(us: Team, delivers: bool) -> None:
+def test_what_is_late_is_read_again_after_its_run_has_ended(us: Team, delivers: bool) -> None:
     """A run may deliver and end at any moment, also while it is asked what is late; one that ends without it left it."""
     with us.session() as session, ExitStack() as other:
         spec = session.specs["projects"]

@@ -57,7 +57,7 @@ def test_a_delete_of_what_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_deleted", [False, True], ids=["renamed and back", "archived and back"])
-def test_a_client_of_a_location_that_is_as_it_was(tmp_path: Path, is_deleted: bool) -> None:
+def test_a_client_of_a_location_that_is_unchanged(tmp_path: Path, is_deleted: bool) -> None:
     """Renamed or archived without our knowing, it gets its name back and is restored."""
     with team(tmp_path, locations=2, clients=0, entries=0) as us:
         us.put_location("one", location_name="Oak")

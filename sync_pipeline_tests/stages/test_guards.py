@@ -50,7 +50,7 @@ def test_held_deletes_are_sent_by_no_run_that_meets_fewer_of_them(tmp_path: Path
         assert sorted(us.at_snapshots("time_entries")) == sorted(kept)
 
 
-def test_a_delete_that_was_never_held_is_sent_beside_held_ones(tmp_path: Path) -> None:
+def test_a_delete_that_was_never_held_is_sent_next_to_held_ones(tmp_path: Path) -> None:
     """Another entry of the same day vanishes later: it is no part of what was asked."""
     with team(tmp_path, **FEW) as us:
         user = us.users()[0]["id"]

@@ -87,7 +87,7 @@ def test_a_dry_run_takes_nothing_up(us: Team, on: Live) -> None:
     assert reasons(us, "time_entries") == [(0, None)]
 
 
-def test_a_blocked_run_says_so_at_its_events_and_holds_up_no_others(us: Team, on: Live) -> None:
+def test_a_blocked_run_is_noted_at_its_events_and_holds_up_no_others(us: Team, on: Live) -> None:
     """Days that a check blocks: each event has the reason, is read by id next, and other days are read at once."""
     user = us.users()[0]["id"]
     made = [us.add_entry(user, morning(1, 1) + timedelta(minutes=n), hours=0) for n in range(25)]
@@ -130,7 +130,7 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(us: Team, on: Live) -> N
     converged(us)
 
 
-def test_deletes_that_the_guard_holds_are_told(us: Team, on: Live) -> None:
+def test_deletes_that_the_guard_holds_are_reported(us: Team, on: Live) -> None:
     """Too many records gone at once: their events stay open and name the request that lets them through."""
     deleted = stopped(us)[:8]
     for entry in deleted:
@@ -152,7 +152,7 @@ def test_deletes_that_the_guard_holds_are_told(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_accounts_of_the_environment_wait_for_a_word(us: Team, on: Live) -> None:
+def test_accounts_of_the_environment_wait_for_an_approval(us: Team, on: Live) -> None:
     """Unless SYNC_MODE says that they are live, a sensor asks for nothing and says why; the event waits."""
     del us.changes["SYNC_MODE"]
     on.patch.delenv("SYNC_MODE")
@@ -164,7 +164,7 @@ def test_accounts_of_the_environment_wait_for_a_word(us: Team, on: Live) -> None
     assert on.inbox("time_entries").open == 1
 
 
-def test_a_budget_that_is_used_up_is_told(us: Team, on: Live) -> None:
+def test_a_budget_that_is_used_up_is_reported(us: Team, on: Live) -> None:
     """Clients cannot be looked at within the hour's budget: the sensor says how many events wait."""
     us.changes["CLOCKIFY_PLAN"] = "free"
     on.renew()

@@ -53,7 +53,7 @@ def test_the_events_of_its_batch_stay_open_with_the_reason(us: Team) -> None:
     assert (left.id, left.reason) == (one.id, "no answer")
 
 
-def test_a_sync_that_has_begun_is_open(us: Team) -> None:
+def test_a_sync_that_has_started_is_open(us: Team) -> None:
     """Until it is finished it has no outcome."""
     with us.session() as session:
         begin_sync(session, session.specs["users"], batch(us), None, run_id="r")

@@ -247,7 +247,7 @@ def test_created_and_deleted_during_the_read_on_a_day_loaded_since_it_stays_away
     converged(us)
 
 
-def test_created_and_deleted_during_the_read_without_a_word_the_next_read_removes_it(us: Team) -> None:
+def test_created_and_deleted_silently_during_the_read_the_next_read_removes_it(us: Team) -> None:
     """Nothing can have told: it existed when the read began, so it is delivered, and deleted by the next sync."""
     entry, kept = _entry(us, 2, "for a moment"), _entry(us, 3, "kept")
     with us.session() as session:
@@ -433,7 +433,7 @@ def test_a_record_that_another_run_is_writing_is_written_after_it(us: Team) -> N
     changes_nothing(us)
 
 
-def test_a_record_that_another_run_goes_on_writing_is_named_and_its_day_not_done(us: Team) -> None:
+def test_a_record_that_another_run_keeps_writing_is_named_and_its_day_not_done(us: Team) -> None:
     """After a minute, by the session's own clock; the next run delivers what is left."""
     shared, other = _entry(us, 2, "old"), _entry(us, 3, "other")
     waited: list[float] = []
@@ -499,7 +499,7 @@ def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> It
 
 
 @pytest.mark.parametrize("budget", [100, 1])
-def test_what_changed_while_missing_records_were_read_is_read_once_more(
+def test_what_changed_while_missing_records_were_read_is_read_again(
     us: Team, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
     """An older batch stores another form of what was read as unchanged; the days of those beyond the budget are not done."""

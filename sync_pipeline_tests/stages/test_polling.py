@@ -61,7 +61,7 @@ def minutes_ago(us: Team, minutes: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("base", [0, 1])
-def test_the_feed_finds_what_no_webhook_told(us: Team, on: Live, base: Literal[0, 1]) -> None:
+def test_the_feed_finds_what_no_webhook_reported(us: Team, on: Live, base: Literal[0, 1]) -> None:
     """Created, updated and deleted entries arrive, whichever number the feed's first page has."""
     us.sandbox.world.options.entity_changes_page_base = base
     entries = [entry for entry in us.entries() if entry["timeInterval"]["end"]]
@@ -77,7 +77,7 @@ def test_the_feed_finds_what_no_webhook_told(us: Team, on: Live, base: Literal[0
     assert us.writes() == {}
 
 
-def test_overlapping_windows_tell_nothing_twice(us: Team, on: Live) -> None:
+def test_overlapping_windows_report_nothing_twice(us: Team, on: Live) -> None:
     """The same change in two windows is one event."""
     entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
     with minutes_ago(us, 5):
@@ -169,7 +169,7 @@ def test_polling_and_schedules_fit_the_free_plan(us: Team) -> None:
     assert hourly < 6
 
 
-def test_a_cursor_nobody_can_read_costs_one_poll(us: Team, on: Live) -> None:
+def test_an_unreadable_cursor_costs_one_poll(us: Team, on: Live) -> None:
     """Whatever the cursor holds, the sensor continues."""
     on.cursors["time_entries"] = "{broken"
     assert "asked what changed" in on.tick("time_entries").said
@@ -222,7 +222,7 @@ def test_changes_of_one_moment_are_read_to_their_end(us: Team, on: Live) -> None
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_a_feed_that_does_not_end_is_told_and_passed(us: Team, on: Live) -> None:
+def test_a_feed_that_does_not_end_is_reported_and_passed(us: Team, on: Live) -> None:
     """Its pages repeat forever: the recent days are read instead, once, and the sensor reports it and continues after it."""
     entry = us.entries()[0]
     rows = [{"id": entry["id"], "auditMetadata": {"updatedAt": "2026-01-01T00:00:00Z"}, "document": entry}] * 10
@@ -298,7 +298,7 @@ def test_what_changed_while_nothing_ran_for_days_is_asked_for(us: Team, on: Live
     converged(us)
 
 
-def test_a_feed_of_unknown_form_is_told_and_not_passed(us: Team, on: Live) -> None:
+def test_a_feed_of_unknown_form_is_reported_and_not_passed(us: Team, on: Live) -> None:
     """Rows without ids name no record: the sensor reports it, and the cursor stays where it was."""
     us.fault("status", "GET */entities/updated", status=200, body=[{"entityId": "x"}])
     before = on.cursors["time_entries"]

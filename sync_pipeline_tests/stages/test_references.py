@@ -34,7 +34,7 @@ def previewed(us: Team, entity: str) -> set[tuple[str, str]]:
         return {(change.action, change.record) for change in shown.changes}
 
 
-def test_the_last_entry_of_somebody_who_left_arrives(tmp_path: Path) -> None:
+def test_the_last_entry_of_someone_who_left_arrives(tmp_path: Path) -> None:
     """A user adds an entry and leaves before it was read: it arrives, the user stays, and both sides are in sync."""
     with team(tmp_path) as us:
         us.sync()
@@ -115,7 +115,7 @@ def test_preview_shows_that_an_unreferenced_user_is_deleted(tmp_path: Path) -> N
         assert us.verify("users")["users"].in_sync
 
 
-def test_with_delete_the_record_goes_and_its_entries_arrive(tmp_path: Path) -> None:
+def test_with_delete_the_record_is_deleted_and_its_entries_arrive(tmp_path: Path) -> None:
     """Where someone wrote ``delete: delete``: the user is deleted, the entries keep the bare id, with a warning."""
     with team(tmp_path) as us:
         write_mapping(us, "users.yaml", "entity: users\ntarget: {delete: delete}\n")
@@ -138,7 +138,7 @@ def test_with_delete_the_record_goes_and_its_entries_arrive(tmp_path: Path) -> N
         changes_nothing(us)
 
 
-def test_time_of_somebody_nobody_ever_knew_arrives(tmp_path: Path) -> None:
+def test_time_of_a_user_who_was_never_known_arrives(tmp_path: Path) -> None:
     """The user and the project were deleted before the first sync: what they worked arrives with the bare ids."""
     with team(tmp_path) as us:
         user = plain_user(us)
@@ -174,7 +174,7 @@ def test_where_the_target_takes_no_unknown_id_the_entry_waits_with_its_reason(tm
 
 
 @pytest.mark.parametrize("how", ["locked", "approved"])
-def test_an_entry_that_nobody_may_change_any_more_syncs_as_any_other(tmp_path: Path, how: str) -> None:
+def test_an_entry_that_can_no_longer_be_changed_syncs_as_any_other(tmp_path: Path, how: str) -> None:
     """Locked and approved entries are read, delivered, and stay as they are."""
     with team(tmp_path) as us:
         entry = us.add_entry(us.users()[0]["id"], morning(2), description="Final")["id"]

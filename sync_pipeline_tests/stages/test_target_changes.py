@@ -123,7 +123,7 @@ def test_a_new_client_pulls_the_list(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_the_archived_client_of_a_location_that_is_gone_stays_as_it_is(us: Team, on: Live) -> None:
+def test_the_archived_client_of_a_deleted_location_stays_unchanged(us: Team, on: Live) -> None:
     """The echo of an archiving ends; someone who takes such a client back finds it archived again."""
     location = next(iter(us.at_snapshots("locations").values()))
     us.snapshots("DELETE", f"/locations/{location['location_id']}")

@@ -91,7 +91,7 @@ def test_many_entries_are_read_as_the_days_they_are_on(us: Team, session: Sessio
     assert (far_run.days, far_run.events) == (Days(far := first + timedelta(days=15), far), (known["far"],))
 
 
-def test_an_entry_without_a_day_is_read_by_id_beside_them(us: Team, session: Session) -> None:
+def test_an_entry_without_a_day_is_read_by_id_next_to_them(us: Team, session: Session) -> None:
     """Nothing is known of it and its event does not say; so is one whose day is out of range."""
     dated = [(f"n{number}", us.days.first) for number in range(MANY)]
     receive(session, "time_entries", *dated, ("lone", None), ("early", date(2001, 1, 1)))

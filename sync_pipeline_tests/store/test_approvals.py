@@ -75,7 +75,7 @@ def test_a_run_of_one_day_leaves_what_is_held_of_others(store: Store) -> None:
     assert ask(store, day=NEXT_DAY) is None
 
 
-def test_what_was_allowed_counts_while_the_record_is_as_it_was(store: Store) -> None:
+def test_what_was_allowed_counts_while_the_record_is_unchanged(store: Store) -> None:
     """A line that changed drops out alone; a new one was never allowed; another connection knows nothing of it."""
     request = asked(store, line("a"), line("b"), line("c"))
     assert decided(store, line("a")) == {}

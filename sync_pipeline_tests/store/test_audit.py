@@ -18,7 +18,7 @@ def test_the_newest_lines_come_first(store: Store) -> None:
     assert [change.by for change in changes(store, 1)] == ["bob"]
 
 
-def test_any_text_is_kept_as_it_is(store: Store) -> None:
+def test_any_text_is_kept_unchanged(store: Store) -> None:
     """Names are someone's: quotes, scripts and other alphabets."""
     odd = "<script>alert('x')</script> \"Änn\" 日本"
     note(store, odd, odd, odd * 50, at(1))

@@ -167,7 +167,7 @@ class _Lock:
         """It is held."""
 
 
-def test_the_claims_of_a_run_that_has_ended_are_free_at_once(url: str, one: Store) -> None:
+def test_the_claims_of_a_run_that_has_ended_are_free_immediately(url: str, one: Store) -> None:
     """It reported its end: no one has to wait until it is declared dead."""
     merge(one, [row("a")], 1)
     with closing(open_store(url)) as store, alive(store, OTHER):
@@ -175,7 +175,7 @@ def test_the_claims_of_a_run_that_has_ended_are_free_at_once(url: str, one: Stor
     assert (here(one).claims.free_ended(), held_records(one, HERE)) == ([], {})
 
 
-def test_a_delete_is_claimed_only_while_the_record_is_gone(one: Store, other: Store) -> None:
+def test_a_delete_is_claimed_only_while_the_record_is_deleted(one: Store, other: Store) -> None:
     """It came back between the proof and the write, or another run has it."""
     delivered(one, "ab")
     here(one).mark_deleted({"a": 3, "b": 3}, at(3))

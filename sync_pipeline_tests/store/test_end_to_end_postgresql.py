@@ -115,7 +115,7 @@ def test_two_machines_on_one_database_double_nothing(us: Team, tmp_path: Path) -
     changes_nothing(us)
 
 
-def test_killed_in_the_middle_of_a_write_the_next_sync_goes_on(us: Team, database: str) -> None:
+def test_killed_in_the_middle_of_a_write_the_next_sync_continues(us: Team, database: str) -> None:
     """The lock and the claims of a process that is killed with -9 get free; nothing is lost and nothing is doubled."""
     us.fault("stall", "POST /snapshots/projects/batch", seconds=30)
     process = start(us, "sync", "--entity", "projects")

@@ -66,7 +66,7 @@ def test_sqlite_is_set_up_for_many_processes(tmp_path: Path) -> None:
     assert found == {"journal_mode": "wal", "busy_timeout": 30000, "synchronous": 1, "foreign_keys": 1}
 
 
-def test_a_power_cut_takes_back_nothing_that_was_told_to_others(tmp_path: Path) -> None:
+def test_a_power_cut_takes_back_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     """What comes into the inbox, intents, marks of what is sent and tokens reach the disk before anything continues."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     levels: list[int] = []

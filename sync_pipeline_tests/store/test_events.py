@@ -109,7 +109,7 @@ def test_the_same_words_are_news_once_a_run_has_taken_them_up(store: Store, clos
     assert take(store, event(), event()) == [True, False]
 
 
-def test_a_sender_that_says_the_same_at_every_look_is_heard_now_and_then(store: Store) -> None:
+def test_a_sender_that_sends_the_same_at_every_look_is_processed_now_and_then(store: Store) -> None:
     """With patience, what was said last is no news for a while, though it was processed; later it is believed."""
     take(store, event())
     events.mark_attempt(store, ids(store), at(1))
@@ -214,7 +214,7 @@ def test_two_receivers_keep_an_event_once(store: Store, url: str) -> None:
     assert len(opened(store)) == len(batch)
 
 
-def test_what_failed_while_the_clock_was_ahead_is_tried_at_once(store: Store) -> None:
+def test_what_failed_while_the_clock_was_ahead_is_tried_immediately(store: Store) -> None:
     """No one waits until the clock has caught up - and a repeat of what was said then is news."""
     take(store, event("e1"))
     events.mark_attempt(store, ids(store), at(4))

@@ -90,7 +90,7 @@ def changes(us: Team, entity: str, source_id: str) -> list[Any]:
     return [line["changes"] for line in document["history"] if line["kind"] == "delivery"]
 
 
-def test_both_databases_tell_it(store: Store) -> None:
+def test_both_databases_report_it(store: Store) -> None:
     """A write, a reject, a request with its decision and an event, in order; another record's are not in it."""
     deliver(store, [row("a"), row("b")])
     ledger = here(store)

@@ -172,7 +172,7 @@ def test_a_look_from_before_the_clock_was_set_back_is_made_anew(url: str, store:
     assert is_dead(store, RUN)
 
 
-def test_a_verdict_needs_the_row_as_it_was_looked_at(postgres: Server) -> None:
+def test_a_verdict_needs_the_row_unchanged_since_it_was_read(postgres: Server) -> None:
     """Between look and verdict the run has taken its lock again: it is alive."""
     url = postgres.emptied()
     store = open_store(url)

@@ -99,7 +99,7 @@ def test_what_was_sent_without_waiting_counts(store: Store) -> None:
     assert [reserve(store, "b", [window], NOON) for _ in range(2)] == [NOON, NOON + 3600]
 
 
-def test_what_is_left_is_told_by_the_clock_of_the_reader(store: Store) -> None:
+def test_what_is_left_is_computed_by_the_clock_of_the_reader(store: Store) -> None:
     """Times of the store's clock, which is two minutes ahead of it."""
     window = (2, 3600.0)
     for _ in range(2):
@@ -119,7 +119,7 @@ def test_a_clock_that_ran_ahead_is_forgotten(store: Store) -> None:
     assert reserve(store, "b", windows, NOON + 120) == NOON + 3600
 
 
-def test_nobody_waits_for_a_request_of_a_clock_that_was_two_hours_ahead(store: Store) -> None:
+def test_nothing_waits_for_a_request_of_a_clock_that_was_two_hours_ahead(store: Store) -> None:
     """It was sent by now, so it counts as sent now; the others of the hour are free."""
     windows = [(30, 3600.0), (10, 1.0)]
     earlier = [reserve(store, "b", windows, NOON) for _ in range(4)]

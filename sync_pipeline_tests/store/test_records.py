@@ -37,7 +37,7 @@ def _one(store: Store, source_id: str) -> Known:
     return here(store).lookup([source_id])[source_id]
 
 
-def test_a_delivery_notes_what_was_sent_not_what_stands_there_by_now(store: Store) -> None:
+def test_a_delivery_notes_what_was_sent_not_the_current_state(store: Store) -> None:
     """A record that changed while its write was under way stays pending."""
     merge(store, [row("a", "v2")], 1)
     here(store).mark_delivered([Delivered("a", "t-a", "v1", "create")], None, at(2))
@@ -278,7 +278,7 @@ def test_a_scan_meets_every_record_of_the_scope_once(store: Store) -> None:
     ]
 
 
-def test_counts_tell_the_state_of_each_entity(store: Store) -> None:
+def test_counts_show_the_state_of_each_entity(store: Store) -> None:
     """Each figure counts what its name says, for this connection only."""
     deliver(store, [row("in step"), row("changed"), row("gone"), row("away"), row("out")])
     merge(store, [row("changed", "v2"), row("new"), row("refused"), row("out", status="excluded", rule="x")], 2)

@@ -68,7 +68,7 @@ def test_a_record_that_is_deleted_refers_to_something_while_it_is_at_the_target(
 
 
 @pytest.mark.parametrize("text", ["\0", 'a "user_id":"u9" b', "\\u0000", "\\\0\\", "\N{REPLACEMENT CHARACTER}"])
-def test_no_text_stands_in_the_way(store: Store, text: str) -> None:
+def test_no_text_blocks_the_way(store: Store, text: str) -> None:
     """PostgreSQL reads no JSON that holds a NUL character; what looks like a field inside of a text is none."""
     put(store, "e1", description=text, user_id="u1")
     assert found(store, "u1", "u9") == {"u1"}

@@ -297,7 +297,7 @@ def test_what_unchanged_fields_were_made_from_is_noted_once(store: Store) -> Non
     assert [known for page in here(store).scan() for known in page] == [before]
 
 
-def test_only_what_is_delivered_as_it_was_read_is_unchanged(store: Store) -> None:
+def test_only_what_is_delivered_as_read_is_unchanged(store: Store) -> None:
     """Not what is pending, refused, rejected, deleted, missing or excluded, nor what is made otherwise by now."""
     ids = ("fine", "pending", "refused", "rejected", "deleted", "missing", "excluded", "source", "mapping")
     load(store, [made(key) for key in ids], 1)
@@ -413,7 +413,7 @@ def test_a_merge_larger_than_one_transaction_is_complete(store: Store) -> None:
     assert merge(store, [*rows[:-1], row("20000", "v2")], 2) == MergeCounts(changed=1, unchanged=20_000)
 
 
-def test_staging_locks_nobody_out(tmp_path: Path) -> None:
+def test_staging_locks_no_one_out(tmp_path: Path) -> None:
     """Filling and reading a batch neither waits for a writer nor keeps one waiting."""
     path = tmp_path / "store.db"
     store = open_store(f"sqlite:///{path}", timeout=0.05)
@@ -432,7 +432,7 @@ def test_staging_locks_nobody_out(tmp_path: Path) -> None:
     store.close()
 
 
-def test_two_batches_at_once_do_not_meet(store: Store) -> None:
+def test_two_batches_in_parallel_do_not_meet(store: Store) -> None:
     """Each staging has a connection of its own and leaves nothing behind."""
     with here(store).staging(read_no=9) as one, Ledger(store, HERE, "users").staging() as two:
         one.add([row("a")])

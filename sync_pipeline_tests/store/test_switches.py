@@ -7,7 +7,7 @@ from sync_pipeline.store.switches import Switch, read_switch, turn, turn_all_off
 from sync_pipeline_tests.store.batch import HERE, THERE, at
 
 
-def test_a_switch_that_nobody_turned(store: Store) -> None:
+def test_a_switch_that_was_never_turned(store: Store) -> None:
     """There is none."""
     assert read_switch(store, HERE) is None
 

@@ -39,7 +39,7 @@ def test_a_sync_is_kept_with_its_figures(store: Store) -> None:
     assert [found.id for found in syncs.by_run(store, ["r2", "r1"])] == [sync, sync + 1]
 
 
-def test_status_tells_the_last_sync_and_the_last_success(store: Store) -> None:
+def test_status_shows_the_last_sync_and_the_last_success(store: Store) -> None:
     """A dry run is not a sync."""
     first = _begin(store, 1)
     here(store).syncs.finish(first, "success", {}, 1, at(1))

@@ -156,7 +156,7 @@ def test_one_of_many_processes_renews_the_pair(url: str, vault: StoredVault, san
     assert token_requests(sandbox) - before == 1
 
 
-def test_a_pair_that_died_with_its_process_is_told(url: str, vault: StoredVault, sandbox: Running) -> None:
+def test_a_pair_that_died_with_its_process_is_reported(url: str, vault: StoredVault, sandbox: Running) -> None:
     """Killed with -9 between answer and vault: the next one finds the token spent, once; then no one sends anything."""
     vault.keep(ended(authorized(sandbox)))
     users = Users(url, sandbox)

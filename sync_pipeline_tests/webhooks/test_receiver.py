@@ -185,7 +185,7 @@ def test_both_tokens_are_good_after_a_rotation(sender: Sender, clock: Clock) -> 
     assert sender.send(entry("later"), token="signing-secret").status_code == 401
 
 
-def test_a_hook_registered_meanwhile_is_known_at_once(sender: Sender) -> None:
+def test_a_hook_registered_meanwhile_is_known_immediately(sender: Sender) -> None:
     """The receiver runs before anything is subscribed."""
     fresh = add_hook(sender.hooks, DELETED, "another-secret")
 
@@ -236,7 +236,7 @@ def test_a_database_that_is_locked_costs_no_event(store: Store, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_database_that_is_gone_is_told(store: Store, tmp_path: Path) -> None:
+def test_a_missing_database_is_reported(store: Store, tmp_path: Path) -> None:
     """/healthz turns 503, /metrics still answers, a delivery is asked to come back; nothing tells where it lay."""
     hooks = HookStore(store, open_keyring("", tmp_path / "encryption.key"), HERE)
     with delivering(hooks, add_hook(hooks, UPDATED)) as sender:
@@ -252,7 +252,7 @@ def test_a_database_that_is_gone_is_told(store: Store, tmp_path: Path) -> None:
         assert sender.send().status_code == 503
 
 
-def test_a_wrong_key_is_told_at_the_start(hooks: HookStore, tmp_path: Path) -> None:
+def test_a_wrong_key_is_reported_at_the_start(hooks: HookStore, tmp_path: Path) -> None:
     """Not at the first delivery."""
     add_hook(hooks, UPDATED)
     other = HookStore(hooks.store, open_keyring("", tmp_path / "other.key"), HERE)
@@ -261,7 +261,7 @@ def test_a_wrong_key_is_told_at_the_start(hooks: HookStore, tmp_path: Path) -> N
         serve(other, ReceiverOptions(workspace=WORKSPACE), port=0)
 
 
-def test_a_port_in_use_is_told(sender: Sender, hooks: HookStore) -> None:
+def test_a_port_in_use_is_reported(sender: Sender, hooks: HookStore) -> None:
     """With the way out."""
     port = int(sender.url.rpartition(":")[2])
 

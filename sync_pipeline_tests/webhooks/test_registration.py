@@ -150,7 +150,7 @@ def test_others_take_room_on_a_paid_plan_too(office: Office) -> None:
     assert actions(office.register()) == {"kept"}
 
 
-def test_a_refusal_is_told(office: Office) -> None:
+def test_a_refusal_is_reported(office: Office) -> None:
     """Clockify knows the limit best: what it took stays, what it refused is named."""
     report = office.register(limit=18)
 
@@ -279,7 +279,7 @@ def disable(office: Office) -> str:
 
 
 @pytest.mark.parametrize("put_enables", [True, False])
-def test_a_hook_clockify_gave_up_is_told_and_switched_on(office: Office, put_enables: bool) -> None:
+def test_a_hook_clockify_gave_up_is_reported_and_switched_on(office: Office, put_enables: bool) -> None:
     """Saved again, or replaced where saving does not help; only when asked to."""
     old = disable(office)
     office.team.control("POST", "webhooks", {"put_enables": put_enables})

@@ -161,7 +161,7 @@ def test_only_clockifys_rsa_signature_counts(
     assert [name for name, token in forged.items() if key.accepts(token, WORKSPACE, START)] == []
 
 
-def test_a_file_without_the_key_is_told(tmp_path: Path) -> None:
+def test_a_file_without_the_key_is_reported(tmp_path: Path) -> None:
     """Missing, not PEM, or a key of another kind: the setting is named."""
     file = tmp_path / "clockify.pem"
     for content in (None, b"nothing", pem(ec.generate_private_key(ec.SECP256R1()))):

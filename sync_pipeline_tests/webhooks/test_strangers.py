@@ -102,7 +102,7 @@ def test_genuine_deliveries_are_known_without_a_read(sender: Sender, clock: Cloc
         assert reads("credentials", seen) == 2
 
 
-def test_a_new_hook_is_known_while_somebody_guesses(sender: Sender, clock: Clock) -> None:
+def test_a_new_hook_is_known_while_someone_guesses(sender: Sender, clock: Clock) -> None:
     """With the first delivery five seconds after the last read that a guess caused: Clockify repeats the ones before."""
     assert sender.send(token="guess").status_code == 401
     fresh = add_hook(sender.hooks, DELETED, "another-secret")
@@ -155,14 +155,14 @@ STRANGERS = {
 
 @pytest.mark.parametrize("said", STRANGERS.values(), ids=STRANGERS.keys())
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_delivery_is_answered_beside_1100_strangers(hooks: HookStore, said: bytes) -> None:
+def test_a_delivery_is_answered_next_to_1100_strangers(hooks: HookStore, said: bytes) -> None:
     """All from one address, which is what they have behind a tunnel."""
     with delivering(hooks, add_hook(hooks, UPDATED)) as sender, crowd(sender.url, 1100, said):
         assert sender.send().json() == {"status": "stored"}
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_delivery_is_answered_beside_1100_unfinished_ones(hooks: HookStore) -> None:
+def test_a_delivery_is_answered_next_to_1100_unfinished_ones(hooks: HookStore) -> None:
     """They know path and token, and do not send their bodies."""
     with delivering(hooks, add_hook(hooks, UPDATED)) as sender, crowd(sender.url, 1100, head(sender) + b"{") as others:
         assert sender.send().json() == {"status": "stored"}

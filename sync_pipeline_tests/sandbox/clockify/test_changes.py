@@ -76,7 +76,7 @@ def test_pages_are_numbered_from_the_configured_base(api: Api) -> None:
     assert api.get("entities/created", type="TIME_ENTRY", page=1, limit=10) == pages[0]
 
 
-def test_several_types_at_once(api: Api) -> None:
+def test_several_types_together(api: Api) -> None:
     """``type`` repeats; unknown ones are refused."""
     api.send("POST", "tags", {"name": "brand new"}, expect=201)
     client = api.send("POST", "clients", {"name": "Newcomer"}, expect=201)

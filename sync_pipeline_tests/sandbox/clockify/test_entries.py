@@ -150,7 +150,7 @@ def test_locked_periods_stop_members_only(api: Api) -> None:
     assert api.get(f"time-entries/{make(api)['id']}")["isLocked"] is True
 
 
-def test_approved_entries_cannot_be_changed_by_anybody(api: Api) -> None:
+def test_approved_entries_cannot_be_changed_by_anyone(api: Api) -> None:
     """Approved: 403/4005 for edit and delete, also for admins."""
     entry = make(api)["id"]
     assert api.control("time_entries/approval", {"ids": [entry]}) == {"changed": 1}

@@ -100,7 +100,7 @@ def test_the_same_seed_gives_the_same_company(tmp_path: Path, world: World) -> N
     assert all_of(world, "SELECT id FROM workspaces")[0].startswith("64a687e2")
 
 
-def test_an_existing_database_is_used_as_it_is(tmp_path: Path) -> None:
+def test_an_existing_database_is_used_unchanged(tmp_path: Path) -> None:
     """A second start keeps what is there, whatever the options say."""
     options = Options(users=3, projects=2, clients=1, locations=1, entries=10, days=5)
     first = open_world(tmp_path / "s.db", options)

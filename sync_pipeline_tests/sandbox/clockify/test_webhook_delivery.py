@@ -95,7 +95,7 @@ def test_an_entry_travels_flat_with_todays_fields(api: Api, receiver: Receiver) 
     assert (body["hourlyRate"], body["costRate"]) == (None, None)
 
 
-def test_the_interval_tells_the_owners_wall_clock(api: Api, receiver: Receiver) -> None:
+def test_the_interval_holds_the_owners_wall_clock(api: Api, receiver: Receiver) -> None:
     """UTC instants, and next to them what the owner's clock showed, summer time included."""
     api.sandbox.world.db.execute(
         "UPDATE users SET body = json_set(body, '$.settings.timeZone', 'Europe/Belgrade') WHERE id = ?", (api.me,)
@@ -170,7 +170,7 @@ def test_a_deletion_carries_the_last_state(api: Api, receiver: Receiver) -> None
     assert got.body["timeInterval"]["start"] == running["timeInterval"]["start"]
 
 
-def test_small_records_tell_little(api: Api, receiver: Receiver) -> None:
+def test_small_records_are_sent_with_few_fields(api: Api, receiver: Receiver) -> None:
     """Clients and tags: id, name, workspace, archived - never an address or a note."""
     subscribe(api, receiver, "NEW_CLIENT", "CLIENT_UPDATED", "CLIENT_DELETED", "TAG_UPDATED")
     made = some_client(api)
@@ -189,7 +189,7 @@ def test_small_records_tell_little(api: Api, receiver: Receiver) -> None:
     ]
 
 
-def test_projects_and_tasks_tell_themselves(api: Api, receiver: Receiver) -> None:
+def test_projects_and_tasks_are_sent_in_full(api: Api, receiver: Receiver) -> None:
     """A project with its client and tasks; a task without the workspace."""
     client = some_client(api)
     subscribe(api, receiver, "NEW_PROJECT", "PROJECT_UPDATED", "PROJECT_DELETED", "NEW_TASK", "TASK_UPDATED")
@@ -209,7 +209,7 @@ def test_projects_and_tasks_tell_themselves(api: Api, receiver: Receiver) -> Non
     }  # fmt: skip
 
 
-def test_people_are_told_without_their_workspace(api: Api, receiver: Receiver) -> None:
+def test_people_are_sent_without_their_workspace(api: Api, receiver: Receiver) -> None:
     """Joining, leaving and coming back tell settings; changes tell three fields, a new address the old one too."""
     status = ("USER_JOINED_WORKSPACE", "USER_DEACTIVATED_ON_WORKSPACE", "USER_ACTIVATED_ON_WORKSPACE")
     subscribe(api, receiver, *status, "USER_DELETED_FROM_WORKSPACE")
@@ -236,7 +236,7 @@ def test_people_are_told_without_their_workspace(api: Api, receiver: Receiver) -
     assert api.get("users", email="nia@example.org", status="ALL") == []
 
 
-def test_a_refused_write_tells_nobody(api: Api, receiver: Receiver) -> None:
+def test_a_refused_write_notifies_no_webhook(api: Api, receiver: Receiver) -> None:
     """A bulk edit that fails at its second entry has no event for its first."""
     subscribe(api, receiver, "TIME_ENTRY_UPDATED", "NEW_TIME_ENTRY")
     made = entry(api)
@@ -246,7 +246,7 @@ def test_a_refused_write_tells_nobody(api: Api, receiver: Receiver) -> None:
     assert receiver.events() == ["NEW_TIME_ENTRY"]
 
 
-def test_a_hook_hears_of_its_sources_only(api: Api, receiver: Receiver) -> None:
+def test_a_hook_receives_its_sources_only(api: Api, receiver: Receiver) -> None:
     """One event, one kind of source, the ids named."""
     one, other = (project["id"] for project in api.get("projects", archived=False)[:2])
     tag = api.send("POST", "tags", {"name": "here"}, expect=201)
@@ -320,7 +320,7 @@ def test_saving_need_not_enable(api: Api, receiver: Receiver) -> None:
     assert api.send("PUT", f"webhooks/{hook['id']}", hook)["deliveryEnabled"] is False
 
 
-def test_a_rotated_token_is_in_force_at_once(api: Api, receiver: Receiver) -> None:
+def test_a_rotated_token_is_used_immediately(api: Api, receiver: Receiver) -> None:
     """Also for a delivery that was waiting with the old one."""
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     api.control("webhooks", {"paused": True})
@@ -331,7 +331,7 @@ def test_a_rotated_token_is_in_force_at_once(api: Api, receiver: Receiver) -> No
     assert got.headers["clockify-signature"] == rotated["authToken"] != hook["authToken"]
 
 
-def test_a_deleted_hook_hears_no_more(api: Api, receiver: Receiver) -> None:
+def test_a_deleted_hook_receives_no_more(api: Api, receiver: Receiver) -> None:
     """What was still waiting for it is dropped."""
     api.control("webhooks", {"paused": True})
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
@@ -565,7 +565,7 @@ def test_reset_forgets_deliveries(api: Api, receiver: Receiver) -> None:
     assert settled(api)["delivered"] == 0
 
 
-def test_a_flood_for_a_webhook_that_is_gone_holds_nobody_up(api: Api, receiver: Receiver) -> None:
+def test_a_flood_for_a_deleted_webhook_blocks_nothing_else(api: Api, receiver: Receiver) -> None:
     """Nothing of it is sent any more; the sandbox answers meanwhile, and a reset ends it."""
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     entry(api)

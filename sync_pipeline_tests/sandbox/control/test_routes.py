@@ -59,7 +59,7 @@ def test_seed_takes_options(sandbox: Sandbox) -> None:
     sandbox.control.post("seed", json={"locations": 12, "seed": 7})
 
 
-def test_clock_moves_and_stands(sandbox: Sandbox) -> None:
+def test_clock_moves_and_stops(sandbox: Sandbox) -> None:
     """Time can be set, frozen, moved and given back."""
     frozen = sandbox.control.post("clock", json={"now": "2026-03-01T08:00:00+01:00", "frozen": True}).json()["now"]
     assert datetime.fromisoformat(frozen) == datetime.fromisoformat("2026-03-01T07:00:00Z")

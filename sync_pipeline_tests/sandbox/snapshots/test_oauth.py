@@ -92,7 +92,7 @@ def test_token_errors_have_their_rfc_names(sandbox: Sandbox, form: dict[str, str
     assert _error(_token(sandbox, **form)) == (status, error)
 
 
-def test_expired_token_says_so(sandbox: Sandbox) -> None:
+def test_expired_token_is_named(sandbox: Sandbox) -> None:
     """After its life a token is a 401 of its own code: the sign to refresh."""
     sandbox.control.post("snapshots", json={"token_seconds": 60})
     token = _token(sandbox, grant_type="client_credentials").json()
@@ -186,7 +186,7 @@ def test_only_the_port_is_free(sandbox: Sandbox, address: str) -> None:
     assert (answer.status_code, "location" in answer.headers) == (400, False)
 
 
-def test_withdrawn_consents_are_told_from_expired_ones(sandbox: Sandbox) -> None:
+def test_withdrawn_consents_are_distinguished_from_expired_ones(sandbox: Sandbox) -> None:
     """All consents can be withdrawn: access and refresh tokens are refused with that reason, and later ones are not touched."""
     pair = _exchange(sandbox, _authorize(sandbox, ASK)["code"]).json()
     assert sandbox.control.post("snapshots", json={"revoke_consents": True}).json()["revoked"] >= 2
@@ -242,7 +242,7 @@ def test_registered_client_is_confined_to_its_scopes(sandbox: Sandbox) -> None:
     assert _error(_token(sandbox, **mine, scope="users.write")) == (400, "invalid_scope")
 
 
-def test_no_token_stands_in_the_database(sandbox: Sandbox) -> None:
+def test_no_token_is_in_the_database(sandbox: Sandbox) -> None:
     """Codes and tokens are kept as hashes only."""
     pair = _exchange(sandbox, _authorize(sandbox, ASK)["code"]).json()
     stored = repr([tuple(row) for row in sandbox.world.db.execute("SELECT * FROM snapshots_grants").fetchall()])

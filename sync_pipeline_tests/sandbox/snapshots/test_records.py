@@ -49,7 +49,7 @@ def test_unchanged_record_keeps_its_update_time(sandbox: Sandbox) -> None:
     assert sandbox.api.get("users/u1").json() == before
 
 
-def test_delete_succeeds_for_ever(sandbox: Sandbox) -> None:
+def test_delete_succeeds_repeatedly(sandbox: Sandbox) -> None:
     """A record can be deleted repeatedly; reading it is a 404 that states it."""
     sandbox.api.put("users/u1", json=USER)
     assert [sandbox.api.delete("users/u1").status_code for _ in range(2)] == [204, 204]
