@@ -40,7 +40,7 @@ KEPT = 20_000
 
 
 def facts() -> Json:
-    """The facts of the document as they were extracted."""
+    """The facts extracted from the document."""
     found: Json = orjson.loads((files("sync_pipeline.operations") / "clockify.json").read_bytes())
     return found
 

@@ -1,4 +1,4 @@
-"""The command line in processes of their own that start at once: forked from a server that has imported what they need.
+"""The command line in processes of their own that start immediately: forked from a server that has imported what they need.
 
 Importing it takes longer than most commands. A forked process has an environment, a directory and streams of its own, and
 is interrupted and killed like any other. Tests of starting, of imports, encodings and terminals start the program itself.

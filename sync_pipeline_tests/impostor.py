@@ -51,7 +51,7 @@ def impostor(part: Part) -> Iterator[str]:
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - the names http.server looks for
 
-        def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002 - as it is inherited
+        def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002 - the inherited signature
             return format_datetime(utc_now() + part.clock, usegmt=True)
 
         def log_message(self, *_: Any) -> None:

@@ -264,7 +264,7 @@ def _on_one_stage(law: Law, made: Database, histories: list[tuple[int, Any]], ve
         for seed, history in histories:
             try:
                 broken = play(history)
-            except Exception:  # noqa: BLE001 - whatever it is, it is told with the history
+            except Exception:  # noqa: BLE001 - any failure is reported with the history
                 verdicts.append(Verdict(seed, f"{history}\n{format_exc()}"))
                 return
             verdicts.append(Verdict(seed, "\n".join([str(history), *broken]) if broken else ""))

@@ -74,7 +74,7 @@ def without_variables(text: str) -> str:
 
 
 def _replayed(block: re.Match[str], run: Callable[[str], str]) -> str:
-    """A block with its commands and what they print now, indented as it was."""
+    """A block with its commands and what they print now, with its indentation."""
     shown = []
     for step in re.split(r"^(?=\$ )", textwrap.dedent(block[2]), flags=re.MULTILINE):
         command = re.match(r"\$ ((?:.*\\\n)*.*)\n", step)

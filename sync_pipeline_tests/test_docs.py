@@ -137,7 +137,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_settings_in_documents_exist() -> None:
-    """No document names a setting that is gone."""
+    """No document names a removed setting."""
     known = {row["env"] for row in describe_settings()}
     text = "\n".join(page.read_text() for page in DOCUMENTS)
 

@@ -30,7 +30,7 @@ LIMITS = ServerLimits(connections=20, body_bytes=2_000_000)
 
 @dataclass
 class Served:
-    """A running server, the clock it goes by, and what its application knows."""
+    """A running server, the clock it uses, and what its application knows."""
 
     url: str = ""
     seconds: float = 1000.0
@@ -74,7 +74,7 @@ class Served:
         await socket.receive()
 
     async def pending(self, socket: WebSocket) -> None:
-        """Neither accept nor refuse until the client is gone."""
+        """Neither accept nor refuse until the client disconnects."""
         await socket.receive()
         await socket.receive()
 

@@ -225,7 +225,7 @@ def test_a_base_url_is_plain(tmp_path: Path, env: str, text: str) -> None:
     ],
 )
 def test_keys_in_clear(tmp_path: Path, url: str, in_clear: bool) -> None:
-    """Plain http that was allowed is told; what is not named, or stays on this machine, sends no key over a network."""
+    """Plain http that was allowed is reported; what is not named, or stays on this machine, sends no key over a network."""
     allowed = "http://X.example:80/ http://10.0.0.7 http://localhost.example, http://localhost:8751"
     assert load(tmp_path, SNAPSHOTS_BASE_URL=url).in_clear == []
     found = load(tmp_path, SNAPSHOTS_BASE_URL=url, SYNC_ALLOW_HTTP=allowed).in_clear

@@ -125,7 +125,7 @@ def test_a_bad_file_is_one_message_with_its_line(office: Office, text: str) -> N
 
 
 def test_a_budget_is_reported_once_for_each_threshold(office: Office) -> None:
-    """The one that is farthest of those that are passed; what is over is told, too, and nothing while a threshold is not passed."""
+    """The highest of the passed thresholds; what is over is reported, too, and nothing while no threshold is passed."""
     office.rules("rules: {budget: }")
     titles_by_time = []
     with http_sink() as sink:
@@ -279,7 +279,7 @@ def test_who_logs_nothing_on_working_days_is_reminded_of(office: Office) -> None
 
 
 def test_the_ready_made_rules_are_rules(office: Office) -> None:
-    """Each of them as it is shipped, by its name alone."""
+    """Each of them as shipped, by its name alone."""
     office.rules("rules:\n" + "".join(f"  {name}:\n" for name in ready_made()))
     assert {rule.name: rule for rule in configured(office.session.settings).rules} == ready_made()
     page = (Path(__file__).parents[2] / "docs" / "figure-alerts.md").read_text()

@@ -113,7 +113,7 @@ def test_a_bad_subscription_is_one_message_with_its_line(session: Session, file:
 
 
 def test_ten_thousand_changes_of_a_minute_are_one_digest(session: Session, sink: Sink) -> None:
-    """With the first by name and how many more; what was there before the subscription is no news. By mail as well."""
+    """With the first by name and how many more; records from before the subscription are not reported. By mail as well."""
     news(session, -HOUR, 3)
     with smtp_sink() as mail:
         add_to(session, sink)

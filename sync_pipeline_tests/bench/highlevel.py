@@ -74,7 +74,7 @@ def _workplace(directory: Path, entries: int) -> Iterator[Workplace]:
 
 
 def deliver_all(work: Workplace) -> None:
-    """Bring all entries to HighLevel at once: one request for each would take hours.
+    """Bring all entries to HighLevel in one step: one request for each would take hours.
 
     A sync that may not search stores what it wants to deliver; that is put there, and the store links it.
     """

@@ -51,7 +51,7 @@ class Measured:
     runs: dict[tuple[str, str, int], list[Ran]] = field(default_factory=dict)
     fewest: dict[int, Minimum] = field(default_factory=dict)
     clock: str = WALL
-    """By which clock figures are told: the wall's, or on a busy machine the processor time."""
+    """By which clock figures are measured: the wall's, or on a busy machine the processor time."""
 
     def add(self, who: str, command: str, entries: int, ran: Ran) -> None:
         """Note one run."""
@@ -126,7 +126,7 @@ def workplace(directory: Path, plan: Plan, entries: int, database: str = "") -> 
 
 
 def _seeded(directory: Path, plan: Plan, entries: int) -> Path:
-    """A sandbox's database as it is before anyone used it; made once for each size."""
+    """An unused sandbox's database; made once for each size."""
     database = directory / f"seeded-{entries}-{plan.days}.db"
     if not database.exists():
         with running(database, plan.users, entries, plan.days):
@@ -153,7 +153,7 @@ def bare_words(work: Workplace) -> list[str]:
 
 
 def document(measured: Measured) -> list[dict[str, object]]:
-    """Every run, as it is printed with `--json`."""
+    """Every run, as printed with `--json`."""
     return [
         {
             "who": who,

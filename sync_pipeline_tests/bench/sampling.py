@@ -22,7 +22,7 @@ PAUSE_SECONDS = 0.002
 PACKAGE = "sync_pipeline/"
 DAGSTERS = ("defs/", "hosting/", "definitions")
 WAITING = ("threading.py", "selectors.py", "_base.py", "queue.py")
-"""Where a thread stands that waits for another one, or for the network."""
+"""Where a thread is that waits for another one, or for the network."""
 START, NETWORK, OURS, DAGSTER, OTHER = "start-up", "waiting for answers", "the rest of ours", "Dagster", "other"
 
 STAGES: tuple[tuple[str, str, str], ...] = (

@@ -43,7 +43,7 @@ class Sandbox:
         )
 
     def clear(self) -> Stats:
-        """Count from zero; returns the counters as they are then."""
+        """Count from zero; returns the counters so far."""
         self.ask("/_control/stats/reset", {})
         return self.stats()
 

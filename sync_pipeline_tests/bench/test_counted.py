@@ -87,7 +87,7 @@ def test_bytes_may_vary_a_little() -> None:
 
 
 def test_lowering_never_raises() -> None:
-    """What has fallen is written down; what has risen stays as it was, and still fails."""
+    """What has fallen is written down; what has risen stays unchanged, and still fails."""
     counted = example((3, 5, 8), (500, 100, 1_000))
 
     table = lowered(counted, EXAMPLE)

@@ -132,7 +132,7 @@ def test_status_is_shown_again_until_ctrl_c(shell: Shell) -> None:
 
 
 def test_destinations(drifted: Shell) -> None:
-    """Added with an address from elsewhere, tried, told, and removed; the address is never printed."""
+    """Added with an address from elsewhere, tried, sent to, and removed; the address is never printed."""
     with http_sink() as sink:
         shell = drifted.with_(ADDRESS=sink.address, SYNC_ALERT_GROUP_SECONDS="1")
         assert "sent nowhere" in shell("alerts", "destinations", code=0).out

@@ -40,7 +40,7 @@ def completes(shell: Shell, *words: str) -> None:
     ids=["wrong Clockify key", "key of a plain member", "unknown workspace", "wrong Snapshots key"],
 )
 def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ...], expected: str, code: int) -> None:
-    """One message that names the setting, whoever met it; what can be delivered is; `check` says the same."""
+    """One message that names the setting, in every command; what can be delivered is; `check` prints the same."""
     bad = shell.with_(**changes)
     ended = bad("sync", "--json", code=code)
     document = ended.document
@@ -162,7 +162,7 @@ def test_answers_that_make_no_sense(shell: Shell, kind: str, expected: str) -> N
 
 
 def test_one_entity_is_in_trouble(shell: Shell) -> None:
-    """A 500 forever: told once, the others are delivered, what depends on it waits, and then the rest follows."""
+    """A permanent 500: reported once, the others are delivered, what depends on it waits, and then the rest follows."""
     shell.team.fault("status", "GET /clockify/*/projects")
     document = shell.with_(SYNC_DAYS_PER_RUN="14").sync(code=1)
     (error,) = document["errors"]

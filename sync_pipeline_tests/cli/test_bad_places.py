@@ -167,7 +167,7 @@ def test_locked_database(shell: Shell) -> None:
 
 
 def test_newer_database(shell: Shell) -> None:
-    """A database of a later version is left as it is."""
+    """A database of a later version is left unchanged."""
     shell("status")
     with closing(sqlite3.connect(shell.home / "sync.db")) as store, store:
         store.execute("UPDATE sync_pipeline_version SET version_num = '9999'")
@@ -199,7 +199,7 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
     ],
 )
 def test_full_disk(shell: Shell, place: str, size: str, expected: str) -> None:
-    """The disk that is full is named, whoever fills it; nothing is half written, and with more space it completes."""
+    """The disk that is full is named, whatever fills it; nothing is half written, and with more space it completes."""
     where = shell.root / place
     shell.team.forget_stats()
     with small_disk(where, size):
@@ -260,7 +260,7 @@ def test_what_no_server_can_start_with(shell: Shell, words: tuple[str, ...]) -> 
 
 
 def test_a_sandbox_takes_no_other_programs_database(shell: Shell) -> None:
-    """One typing error may not cost what the pipeline knows: its own database is refused, and is as it was."""
+    """One typing error may not cost what the pipeline knows: its own database is refused, and stays unchanged."""
     shell.sync("--entity", "users")
     ended = shell("sandbox", "--port", "0", "--database", str(shell.home / "sync.db"), code=2)
     assert "sync.db: it belongs to another program (it has a table " in ended.message

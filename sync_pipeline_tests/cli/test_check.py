@@ -64,7 +64,7 @@ def the_failure(shell: Shell, *words: str, code: int = 1) -> tuple[str, str]:
 
 
 def test_all_is_well(shell: Shell) -> None:
-    """Every question has its line, in order; each request is sent once, and how many there were is told."""
+    """Every question has its line, in order; each request is sent once, and their number is printed."""
     document = shell("check", "--json", code=0).document
     whats = [finding["what"] for finding in document["checks"]]
     assert {f"Clockify {what}" for what in ALL_CLOCKIFY} <= set(whats)
@@ -241,7 +241,7 @@ def test_a_trailing_path(shell: Shell) -> None:
 
 
 def test_nothing_is_tried_again(shell: Shell) -> None:
-    """A check tells what is now: one request, whatever SYNC_MAX_ATTEMPTS says."""
+    """A check reports the current state: one request, whatever SYNC_MAX_ATTEMPTS is."""
     shell.team.fault("status", "GET /snapshots/*", status=503)
     what, detail = the_failure(shell.with_(SYNC_MAX_ATTEMPTS="6"), "--system", "snapshots")
     shell.team.no_faults()
@@ -432,7 +432,7 @@ def at_clockify(shell: Shell) -> list[Json]:
 
 
 def test_a_client_that_may_not_ask_for_all_that_is_needed(shell: Shell) -> None:
-    """The refusal of its scopes is told, with what to do about it once."""
+    """The refusal of its scopes is reported, with the fix once."""
     client = {"client_id": "poor", "client_secret": "s3cret", "redirect_uris": [], "scopes": ["saas/location.read"]}
     shell.team.control("POST", "clients", client)
     poor = shell.with_(SNAPSHOTS_API_KEY=None, SNAPSHOTS_CLIENT_ID="poor", SNAPSHOTS_CLIENT_SECRET="s3cret")

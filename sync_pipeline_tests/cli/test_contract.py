@@ -248,7 +248,7 @@ def test_check_warns_of_keys_in_clear(synced: Shell) -> None:
 
 
 def test_verify_says_why_other_counts_are_in_sync(synced: Shell) -> None:
-    """A record that is rejected by now stays at the target as it was delivered before."""
+    """A record that is rejected by now stays at the target as delivered before."""
     user = synced.team.users()[0]
     synced.team.control("POST", "users", {"id": user["id"], "email": "no address"})
     verdict = synced("verify", "users", "--json", code=0).document["entities"]["users"]

@@ -64,7 +64,7 @@ def sensors(us: Developing) -> set[str]:
 
 
 def test_keys_on_a_terminal(tmp_path: Path) -> None:
-    """``o`` opens the console with a fresh link, ``l`` shows the log, ``q`` stops; the terminal is then as it was before."""
+    """``o`` opens the console with a fresh link, ``l`` shows the log, ``q`` stops; the terminal is then restored."""
     place(tmp_path)
     opened, browser = tmp_path / "opened", tmp_path / "bin" / "xdg-open"
     browser.parent.mkdir()
@@ -295,7 +295,7 @@ def test_a_second_one_is_refused_and_nothing_survives_a_kill(tmp_path: Path) -> 
     ids=lambda words: words[0],
 )
 def test_whatever_is_killed_nothing_works_on_without_it(tmp_path: Path, killed: list[str]) -> None:
-    """Dagster's other programs would continue: `dev` ends with each of them, and can be started again at once."""
+    """Dagster's other programs would continue: `dev` ends with each of them, and can be started again immediately."""
     with developing(tmp_path, "--no-webhooks") as us:
         started = us.tree()
         (victim,) = (one for one in started if module(one)[: len(killed)] == killed)
@@ -339,7 +339,7 @@ def test_with_credentials_a_receiver_subscribes_nothing(us: Team) -> None:
 
 
 def test_what_the_environment_sets_is_kept(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the sandbox sensors look all the time, unless told otherwise; with credentials as often as usual."""
+    """On the sandbox sensors look all the time, unless set otherwise; with credentials as often as usual."""
     sandbox = load_settings({}, root=us.home)
     monkeypatch.delenv("SYNC_SENSOR_SECONDS", raising=False)
     assert dagster_environ(sandbox, "")["SYNC_SENSOR_SECONDS"] == "1"

@@ -70,7 +70,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
 def test_a_spent_budget_is_announced(tmp_path: Path) -> None:
     """On the Free plan with nothing left of the hour, it says until when it waits - and can be interrupted.
 
-    Whoever looks at the run in Dagster instead of at the terminal reads the same.
+    A user who looks at the run in Dagster instead of at the terminal reads the same.
     """
     with team(tmp_path) as us:
         with us.session(CLOCKIFY_PLAN="free") as session:
@@ -112,7 +112,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["preview", "verify"])
 def test_what_only_looks_says_for_what_it_waits(tmp_path: Path, command: str) -> None:
-    """A spent budget: whoever waits reads until when, piped and on a terminal; so does ``sync`` before going live."""
+    """A spent budget: a user who waits reads until when, piped and on a terminal; so does ``sync`` before going live."""
     with team(tmp_path) as us, shell_for(us, tmp_path) as shell:
         with us.session(CLOCKIFY_PLAN="free") as session:
             note_sent(session.store, session.clockify.account.bucket, PLANS["free"].windows, unix_time(), 30)

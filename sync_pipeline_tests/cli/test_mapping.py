@@ -24,7 +24,7 @@ def test_fields(shell: Shell) -> None:
 
 
 def test_set_drop_restore(shell: Shell) -> None:
-    """Each change is in force at once for every command, and taking it back leaves nothing."""
+    """Each change applies immediately to every command, and undoing it leaves nothing."""
     made = shell("mapping", "set", "time_entries", "site", *SITE, "--json", code=0).document
     assert made["field"]["transforms"] == ["trim", "prefix: 'S: '"]
     rows = shell("mapping", "show", "time_entries", "--json", code=0).document["time_entries"]

@@ -125,7 +125,7 @@ def test_markup_is_shown_as_written(shell: Shell) -> None:
 
 @pytest.mark.parametrize("words", [("sync", "--yes"), ("verify",), ("check",)])
 def test_what_an_api_says_of_an_error_is_text(shell: Shell, words: tuple[str, ...]) -> None:
-    """It is told what went wrong, whatever the body holds; today's message and not a crash of the terminal."""
+    """The cause is reported, whatever the body holds; today's message and not a crash of the terminal."""
     evil = r"no \[/b] [/] [link=http://evil.test]x " + "\x1b]0;t\x07\u202e\x9b"
     with scripted(in_turn(reply(400, {"message": evil, "detail": evil, "code": "\x1b[2J"}))) as server:
         ended = typed(shell.with_(SNAPSHOTS_BASE_URL=server.url), *words)

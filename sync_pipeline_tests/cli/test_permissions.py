@@ -91,7 +91,7 @@ def assert_declined(shell: Shell, number: str) -> None:
 
 
 def test_a_repair_leaves_what_is_held_and_reports_what_differs(emptied: Shell) -> None:
-    """The rest is repaired, and what is held is told, as a table and as a document; allowed, it is repaired, too."""
+    """The rest is repaired, and what is held is listed, as a table and as a document; allowed, it is repaired, too."""
     words = ("verify", "--entity", "time_entries", "--repair")
     document = emptied(*words, "--json", code=3).document["entities"]["time_entries"]
     assert (document["extra"], document["different"], document["repaired"]) == (GONE, 0, 1)

@@ -28,7 +28,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 @pytest.fixture
 def agency(office: Team, tmp_path: Path) -> Iterator[Shell]:
-    """The command line at an agency whose location has no objects yet, and whose switches are as they were made."""
+    """The command line at an agency whose location has no objects yet, and whose switches have their defaults."""
     office.sandbox.world.options.highlevel_prepared = False
     office.control("POST", "reset", {})
     office.no_faults()

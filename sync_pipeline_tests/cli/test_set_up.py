@@ -61,7 +61,7 @@ def by_address(us: Team, tmp_path: Path) -> list[str]:
 
 
 def test_a_mapping_published_for_changed_records_only(typed: Shell) -> None:
-    """Held until one of the ways is chosen; then the mapping alone writes nothing, and `verify` says what stays as it was."""
+    """Held until one of the ways is chosen; then the mapping alone writes nothing, and `verify` reports what stays unchanged."""
     typed(*ON_THE_SANDBOX, code=0)
     typed("trial", code=0)
     typed("live", "on", code=0)
@@ -188,7 +188,7 @@ def answer(typed: Shell, *lines: str, code: int = 0, words: tuple[str, ...] = ()
 
 
 def test_the_questions(typed: Shell) -> None:
-    """Asked one after the other; Enter keeps what is there; a wrong key is told and asked for again, hidden."""
+    """Asked one after the other; Enter keeps the current value; a wrong key is reported and asked for again, hidden."""
     first = answer(
         typed, "sandbox", "api_key", "wrong-key", "sandbox", "api_key", "", "", "", "", "sandbox", "api_key", ""
     )

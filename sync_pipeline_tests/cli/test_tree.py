@@ -72,7 +72,7 @@ def test_summaries_are_short() -> None:
 
 
 def test_each_command_has_two_examples() -> None:
-    """They are in its help, and each can be run as it is shown."""
+    """They are in its help, and each can be run as shown."""
     for path, command in commands():
         assert len(EXAMPLES[path]) == 2, path
         assert all(example in (command.epilog or "") for example in EXAMPLES[path])

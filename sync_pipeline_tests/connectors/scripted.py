@@ -1,4 +1,4 @@
-"""A real server on a real socket that says exactly the bytes it is told to: for hostile answers."""
+"""A real server on a real socket that sends exactly the given bytes: for hostile answers."""
 
 from __future__ import annotations
 

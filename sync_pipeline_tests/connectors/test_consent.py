@@ -58,7 +58,7 @@ def test_every_question_is_another(shared_sandbox: Running) -> None:
 
 
 def test_a_person_may_refuse(shared_sandbox: Running) -> None:
-    """No is told as no, with what can be done."""
+    """A denial is reported as one, with what can be done."""
     consent = asked(shared_sandbox)
     with pytest.raises(FatalApiError, match=r"consent was refused .*Authorize again and allow access"):
         read_callback(consent, press(consent, "deny"))
@@ -102,7 +102,7 @@ def test_another_return_address_is_reported(shared_sandbox: Running) -> None:
 
 
 def test_an_old_code_is_reported(sandbox: Running) -> None:
-    """Whoever waits too long is asked to authorize again; so is who comes with a code twice."""
+    """A user who waits too long is asked to authorize again; so is one who uses a code twice."""
     consent = asked(sandbox)
     code = read_callback(consent, press(consent))
     endpoint = CLIENT.endpoint(facts(), sandbox.snapshots)

@@ -363,7 +363,7 @@ def test_the_cheaper_reader_is_chosen(
 
 
 def test_the_choice_is_reported(shared_sandbox: Running) -> None:
-    """Who reads is told which reader was chosen, its cost, and why."""
+    """The caller learns which reader was chosen, its cost, and why."""
     reported: list[Choice] = []
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Fields as properties of a record, there and back: whatever a mapping adds comes back as it was written."""
+"""Fields as properties of a record, there and back: whatever a mapping adds comes back as written."""
 
 from __future__ import annotations
 

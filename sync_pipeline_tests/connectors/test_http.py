@@ -249,7 +249,7 @@ def test_no_half_of_a_secret_is_left_in_an_address(before: int) -> None:
 
 
 def test_secrets_are_redacted_in_every_shape() -> None:
-    """Also as they are in an address, and one that begins like another leaves nothing behind."""
+    """Also in the form they have in an address, and one that begins like another leaves nothing behind."""
     assert redact("/a/one%2Fkey%3D?k=one/key=", ["one/key="]) == "/a/***?k=***"
     assert redact("key-1 key-1-and-more", ["key-1", "key-1-and-more"]) == "*** ***"
 

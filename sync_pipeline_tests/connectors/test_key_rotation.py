@@ -34,7 +34,7 @@ def clockify(sandbox: Running, on_fallback: Told | None = None, **keys: str) -> 
 
 
 def test_clockify_falls_back_for_good(shared_sandbox: Running) -> None:
-    """The rejected key is tried once for each request under way, then no more; the person is told once."""
+    """The rejected key is tried once for each request under way, then no more; the user gets one message."""
     reported: list[str] = []
 
     async def work() -> dict[str, int]:
@@ -71,7 +71,7 @@ def test_snapshots_falls_back_for_good(sandbox: Running) -> None:
 
 
 def test_the_new_key_is_used_while_it_works(sandbox: Running) -> None:
-    """No one is told anything; the old key may be retired meanwhile."""
+    """No one is notified; the old key may be retired meanwhile."""
     control(sandbox, "snapshots", keys={NEW_KEY: "valid", SNAPSHOTS_KEY: "expired"})
     keys = Credentials(api_key=NEW_KEY, fallback=SNAPSHOTS_KEY)
 
@@ -84,7 +84,7 @@ def test_the_new_key_is_used_while_it_works(sandbox: Running) -> None:
 
 @pytest.mark.parametrize(("state", "says"), [("revoked", "this key was revoked"), ("expired", "this key has expired")])
 def test_both_keys_rejected(sandbox: Running, state: str, says: str) -> None:
-    """The usual message, which knows neither of them; no one is told that the fallback is in use."""
+    """The usual message, which names neither of them; nothing reports that the fallback is in use."""
     control(sandbox, "snapshots", keys={NEW_KEY: state, SNAPSHOTS_KEY: state})
     keys = Credentials(api_key=NEW_KEY, fallback=SNAPSHOTS_KEY)
 
@@ -144,7 +144,7 @@ def test_an_addon_token_has_a_fallback_too(shared_sandbox: Running) -> None:
 
 
 def test_key_and_token_together_are_refused(shared_sandbox: Running) -> None:
-    """Clockify refuses two at once, so this is said before anything is sent; none is named by its setting."""
+    """Clockify refuses both together, so this is reported before anything is sent; a missing one is named by its setting."""
     with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY and CLOCKIFY_ADDON_TOKEN are both set"):
         clockify(shared_sandbox, api_key=OWNER_KEY, addon_token=ADDON_TOKEN)
     with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY is empty"):

@@ -155,7 +155,7 @@ def test_a_crash_between_answer_and_save_loses_nothing(us: HighLevelTeam, monkey
 
 
 def test_two_processes_renew_and_mint_once(us: HighLevelTeam) -> None:
-    """Each with its own connection to the database: whoever is second uses what the first one got."""
+    """Each with its own connection to the database: the second uses what the first one got."""
     ending(us, company=0)
     with us.session() as one, us.session() as other, ThreadPoolExecutor(2) as pool:
         for work in [pool.submit(each.call, account(each).probe, "users") for each in (one, other)]:
@@ -193,7 +193,7 @@ def with_entries(us: HighLevelTeam) -> None:
 
 
 def test_tokens_that_end_in_the_middle_of_a_chunk(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both at once, by HighLevel's clock: one is renewed, the other minted, and each record exists once."""
+    """Both together, by HighLevel's clock: one is renewed, the other minted, and each record exists once."""
     with_entries(us)
     after_the_first_create(monkeypatch, lambda: us.sandbox.world.clock.advance(timedelta(days=1)))
     us.sync("time_entries")
@@ -222,7 +222,7 @@ def test_a_consent_that_is_withdrawn_in_the_middle(us: HighLevelTeam, monkeypatc
 
 @pytest.mark.parametrize("words", ["Location is not active", "This refresh token is invalid"])
 def test_other_words_that_a_consent_has_ended(us: HighLevelTeam, words: str) -> None:
-    """Without a code: what it says stands for one."""
+    """Without a code: its message is used as one."""
     ending(us, company=0)
     us.switch(answers={"bad_refresh": {"status": 400, "message": words}})
     refusal = {"statusCode": 400, "message": words, "error": "Bad Request"}

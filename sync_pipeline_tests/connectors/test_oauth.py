@@ -105,7 +105,7 @@ def _facts() -> OAuthFacts:
 
 
 def test_wrong_client_secret_names_the_settings() -> None:
-    """A refused client is told which settings to check, without the secret."""
+    """The refusal of a client names the settings to check, without the secret."""
     answer = reply(401, {"error": "invalid_client", "error_description": "unknown client or hush-hush"})
     with scripted(lambda _: answer) as server:
 

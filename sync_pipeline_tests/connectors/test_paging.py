@@ -81,7 +81,7 @@ def test_a_list_that_ignores_paging_is_read_once() -> None:
 
 @pytest.mark.parametrize(("asked", "most"), [(200, 10_000), (5_000, 50_000), (0, 10_000)])
 def test_a_page_of_far_more_rows_than_asked_for_is_refused(asked: int, most: int) -> None:
-    """Everything at once is taken, up to a point; the message names path and counts."""
+    """A list in one page is accepted up to a limit; the message names path and counts."""
 
     def taken(count: int) -> int:
         return len(rows_of(Answer(200, {}, {"items": rows(0, count)}), ABOUT, "items", asked=asked))
@@ -108,7 +108,7 @@ def test_a_row_that_cannot_be_written_out_is_no_crash(name: str) -> None:
 
 
 def test_a_page_repeated_once_is_asked_for_again() -> None:
-    """When page 2 shows page 1 once more, the true page 2 is still read."""
+    """When page 2 shows page 1 again, the true page 2 is still read."""
     asked: list[int] = []
     honest = numbered(6, 2, says_last=True, asked=asked)
 

@@ -24,7 +24,7 @@ ENTITIES = {"users", "projects", "time_entries", "locations", "clients", "tasks"
 
 
 def specs() -> dict[str, EntitySpec]:
-    """The entities as they are shipped."""
+    """The entities as shipped."""
     return load_specs()
 
 

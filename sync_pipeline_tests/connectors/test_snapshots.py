@@ -20,7 +20,7 @@ from sync_pipeline_tests.connectors.scripted import Asked, in_turn, reply, scrip
 
 
 def user(number: int, **changes: Any) -> dict[str, Any]:
-    """A user as it is sent."""
+    """A user as sent."""
     return {"user_id": f"u{number:04}", "email": f"u{number}@x.test", "role": "MEMBER"} | changes
 
 
@@ -50,7 +50,7 @@ def test_batches_merge_and_report_each_record(sandbox: Running) -> None:
 
 
 def test_records_are_read_and_deleted(sandbox: Running) -> None:
-    """A deleted record is gone; deleting it again is no error; one that never was is None."""
+    """A deleted record is no longer found; deleting it again is no error; one that never existed is None."""
 
     async def work() -> None:
         async with snapshots_at(sandbox) as client:

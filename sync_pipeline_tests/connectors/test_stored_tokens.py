@@ -46,7 +46,7 @@ def client_of(vault: StoredVault, url: str, time: Time | None = None) -> Snapsho
 
 
 def ask(vault: StoredVault, url: str, time: Time | None = None, *, times: int = 1) -> list[object]:
-    """Read records with what is in the vault, all at once."""
+    """Read records with what is in the vault, all in parallel."""
 
     async def work() -> list[object]:
         async with client_of(vault, url, time) as client:
@@ -170,7 +170,7 @@ def test_a_pair_without_a_refresh_token_ends(vault: StoredVault) -> None:
 
 
 def test_a_cut_refresh_is_tried_again_once(vault: StoredVault) -> None:
-    """The answer did not arrive: the same token goes once more, before anyone waits."""
+    """The answer did not arrive: the same token is sent again, before anyone waits."""
     vault.keep(PAIR)
     time = Time()
     with scripted(answering(None, FRESH)) as server:
@@ -213,7 +213,7 @@ def test_a_wrong_client_secret_loses_nothing(vault: StoredVault) -> None:
 
 
 def test_a_server_that_keeps_the_refresh_token(vault: StoredVault) -> None:
-    """No new refresh token and no scope in the answer: both stay as they were."""
+    """No new refresh token and no scope in the answer: both stay unchanged."""
     vault.keep(PAIR)
     with scripted(answering(reply(200, {"access_token": "new"}))) as server:
         ask(vault, server.url)

@@ -132,7 +132,7 @@ def test_a_rule_is_added_changed_and_removed(desk: Browser) -> None:
 
 
 def test_a_ready_made_rule_is_switched(desk: Browser) -> None:
-    """On as it is shipped, with a threshold of one's own, and off; only what differs is stored."""
+    """On as shipped, with a custom threshold, and off; only what differs is stored."""
     assert "The rule not_logged is on." in send(desk, f"{HERE}/rules/not_logged", {}, "on").text
     assert "not_logged: {}" in service(desk).settings().setup_document
     same = {

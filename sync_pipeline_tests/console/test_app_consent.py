@@ -1,4 +1,4 @@
-"""HighLevel by an app: a person consents to the agency, chooses the sub-account, and is told what is wrong with either."""
+"""HighLevel by an app: a person consents to the agency, chooses the sub-account, and sees what is wrong with either."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_what_the_consent_page_would_refuse_is_said_before(browser: Browser) -> 
 
 
 def test_a_person_refuses(browser: Browser) -> None:
-    """It is told next to the app, and can be asked again."""
+    """It is shown next to the app, and can be asked again."""
     answer = browser.get(decide(authorize(browser), "deny"))
     assert answer.status_code == 422
     assert "refused" in Page(answer.text).text

@@ -158,7 +158,7 @@ def test_a_session_that_another_version_has_kept_is_over(two: Two) -> None:
 
 
 def test_what_is_started_at_one_ends_at_the_other(two: Two, office: Team) -> None:
-    """A key that was typed, the workspace chosen, and a consent that comes back: once, whoever redeems it."""
+    """A key that was typed, the workspace chosen, and a consent that comes back: once, whichever process redeems it."""
     two.use(0).sign_in()
     look(two.use(0), office)
     page = two.use(1).get("/clockify")

@@ -20,7 +20,7 @@ def browser(desk_browser: Browser, office: Team) -> Browser:
 
 
 def test_someone_allows_the_access(browser: Browser, office: Team) -> None:
-    """The page before tells where it leads and what is asked; afterwards the connection stands."""
+    """The page before states where it leads and what is requested; afterwards the system is connected."""
     link = authorize(browser, office)
     text = browser.page("/snapshots/authorize").text
     assert urlsplit(link).netloc in text
@@ -34,7 +34,7 @@ def test_someone_allows_the_access(browser: Browser, office: Team) -> None:
 
 
 def test_someone_refuses(browser: Browser, office: Team) -> None:
-    """That is told next to the way to sign in, and it can be asked again."""
+    """That is shown next to the way to sign in, and it can be asked again."""
     answer = browser.get(decide(authorize(browser, office), "deny"))
 
     assert answer.status_code == 422
@@ -122,7 +122,7 @@ def test_the_first_answer_counts(browser: Browser, office: Team) -> None:
 
 @pytest.mark.parametrize("state", ["", "unknown", "é"])
 def test_an_unknown_state_is_refused(browser: Browser, state: str) -> None:
-    """Whoever comes back with it, nothing is kept; the link leads to the step."""
+    """Nothing is kept for any browser that comes back with it; the link leads to the step."""
     url = f"http://127.0.0.1:{urlsplit(browser.console.url).port}/snapshots/callback"
     answer = browser.client.get(url, params={"state": state, "code": "x"})
     assert answer.status_code == 400

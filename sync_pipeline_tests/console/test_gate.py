@@ -106,7 +106,7 @@ def test_other_methods_are_refused(browser: Browser, method: str) -> None:
 
 @pytest.mark.parametrize("form", ["/", "/trail", "/nope"])
 def test_forms_go_only_where_there_is_one(browser: Browser, form: str) -> None:
-    """Elsewhere a POST is told so on a page."""
+    """Elsewhere a POST gets that answer on a page."""
     answer = browser.post(form)
 
     assert answer.status_code in {404, 405}

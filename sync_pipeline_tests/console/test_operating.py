@@ -142,7 +142,7 @@ def test_what_is_left_of_the_hour(ana: Browser, setup: SetupService) -> None:
 
 
 def test_what_was_typed_wrong_is_typed_again(office: Team, desk_browser: Browser) -> None:
-    """A key that was entered just now: no one is sent to a variable or to a stored secret, and what is told comes first."""
+    """A key that was entered just now: no one is sent to a variable or to a stored secret, and the system's own message comes first."""
     page = look(desk_browser, office, secret=WRONG)
     text = Page(page.text).text
     assert (

@@ -43,7 +43,7 @@ def test_every_field_has_a_label(browser: Browser, path: str) -> None:
 
 
 def test_every_page_has_a_title_of_its_own(browser: Browser) -> None:
-    """One main heading, and a title that tells the step."""
+    """One main heading, and a title that names the step."""
     titles = [browser.get(path).text.partition("<title>")[2].partition("<")[0] for path in PAGES if "?" not in path]
 
     assert [title for title, count in Counter(titles).items() if count > 1] == []

@@ -286,7 +286,7 @@ def test_the_pages_in_a_browser(live: Live, chrome: playwright.sync_api.Browser)
 
 
 def test_a_record_is_compared_now(live: Live, office: Team) -> None:
-    """Both sides are read: what differs, and every field as it is there, folded; nothing of it is stored."""
+    """Both systems are read: what differs, and every field's current value, folded; nothing of it is stored."""
     project = office.projects()[0]
     path = f"/records/projects/{project['id']}"
     shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)

@@ -24,7 +24,7 @@ def second_key(office: Team) -> str:
 
 
 def test_a_key_is_replaced_while_live_syncing_continues(desk_browser: Browser, office: Team, second_key: str) -> None:
-    """The new one is tried and used, live stays on, the old one is a fallback until it is forgotten; the trail tells all."""
+    """The new one is tried and used, live stays on, the old one is a fallback until it is forgotten; the trail records all of it."""
     connect(desk_browser, office)
     desk_browser.post("/try", {"kind": "dry_run"})
     desk_browser.wait("/try/progress")
@@ -56,7 +56,7 @@ def test_a_key_is_replaced_while_live_syncing_continues(desk_browser: Browser, o
 def test_what_does_not_work_is_not_taken(
     desk_browser: Browser, office: Team, name: str, secret: str, expected: str
 ) -> None:
-    """It is told next to its field; the one in use stays, without a fallback."""
+    """It is reported next to its field; the one in use stays, without a fallback."""
     connect(desk_browser, office)
     answer = desk_browser.post("/secrets/rotate", {"name": name, "secret": secret})
 

@@ -154,7 +154,7 @@ def test_secrets_never_come_back(desk_browser: Browser, office: Team) -> None:
     browser.wait("/check/progress")
     browser.get("/check")
 
-    hints = (f"is {CLOCKIFY_KEY}.", f"is {SNAPSHOTS_KEY}.")  # the sandbox's own keys, which the pages tell
+    hints = (f"is {CLOCKIFY_KEY}.", f"is {SNAPSHOTS_KEY}.")  # the sandbox's own keys, which the pages show
     seen = "\n".join(browser.seen)
     for hint in hints:
         seen = seen.replace(hint, "")
@@ -186,7 +186,7 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
 
 
 def test_entities_are_switched_with_what_they_need(desk_browser: Browser, office: Team) -> None:
-    """A missing dependency is told; a good choice is kept."""
+    """A missing dependency is reported; a good choice is kept."""
     connect(desk_browser, office)
 
     refused = desk_browser.post("/mapping", {"entities": ["time_entries"], "start_date": "2026-02-01"})
@@ -252,7 +252,7 @@ def test_a_broken_set_up_is_reported_on_every_page(desk_browser: Browser) -> Non
 
 
 def test_one_sided_credentials_start_no_console(tmp_path: Path) -> None:
-    """What is missing is named at once."""
+    """What is missing is named immediately."""
     with (
         pytest.raises(ConfigError, match="SNAPSHOTS_API_KEY"),
         consoling(tmp_path / "home", CLOCKIFY_API_KEY="x" * 20),
@@ -261,7 +261,7 @@ def test_one_sided_credentials_start_no_console(tmp_path: Path) -> None:
 
 
 def test_disconnecting_forgets(desk_browser: Browser, office: Team) -> None:
-    """The system is not set up any more, and its key is gone."""
+    """The system is not set up any more, and its key is deleted."""
     connect(desk_browser, office)
 
     page = "/connections/snapshots/disconnect"
@@ -311,7 +311,7 @@ def test_scripts_in_records_are_shown_as_text(desk_browser: Browser, office: Tea
 
 
 def test_the_start_date_of_a_stale_form_is_not_taken(desk_browser: Browser) -> None:
-    """Also when the entities are as they were."""
+    """Also when the entities are unchanged."""
     everything = {"entities": ["locations", "users", "projects", "time_entries"]}
     assert "Saved." in desk_browser.post("/mapping", {**everything, "start_date": "2026-02-01"}).text
 

@@ -55,7 +55,7 @@ def test_from_an_empty_database_to_live(
 
 
 def step_1(ana: Walker) -> None:
-    """A wrong key and a plain member's are told next to their fields; then the workspace is picked."""
+    """A wrong key and a plain member's are reported next to their fields; then the workspace is picked."""
     ana.look_up("nobody-ever-made-this-key")
     ana.is_refused_at("secret", "does not exist")
     ana.reload()
@@ -108,7 +108,7 @@ def step_2(ana: Walker) -> None:
 
 
 def step_3(ana: Walker) -> None:
-    """A mistake is told while it is typed; a field is added from a source field, changed, removed, and restored."""
+    """A mistake is shown while it is typed; a field is added from a source field, changed, removed, and restored."""
     assert ana.us is not None
     ana.to("/mapping")
     ana.page.get_by_label("Time entries from").fill(ana.us.days.first.isoformat())

@@ -74,7 +74,7 @@ def test_a_whole_step_by_keyboard(ana: Walker) -> None:
 
 
 def test_scripts_are_text(ana: Walker) -> None:
-    """In every field of every form, and in the names of records: shown as they are, run by no one."""
+    """In every field of every form, and in the names of records: shown unchanged, never executed."""
     assert ana.us is not None
     ana.us.clockify("POST", "/projects", {"name": SCRIPT})
     ana.connect_clockify()
@@ -110,7 +110,7 @@ def test_scripts_are_text(ana: Walker) -> None:
 
 
 def test_two_tabs_in_parallel(ana: Walker) -> None:
-    """The second to save is told, keeps what was typed, has overwritten nothing, and can save again."""
+    """The second to save gets a notice, keeps what was typed, has overwritten nothing, and can save again."""
     first, second = ana.page, ana.page.context.new_page()
     for page, name in ((first, "of_the_first"), (second, "of_the_second")):
         page.goto(f"{ana.url}/mapping/new/users?source=name")
@@ -173,7 +173,7 @@ def test_nothing_leads_elsewhere(ana: Walker, console: RunningConsole, elsewhere
 
 
 def test_huge_and_empty_forms(ana: Walker) -> None:
-    """An empty form is told what it lacks, field by field; a huge one is told that it is too large."""
+    """An empty form is answered with what it lacks, field by field; a huge one with its limit."""
     ana.to("/clockify?again=1")
     ana.page.get_by_label("Region").select_option("custom")
     for name in ("Base URL of the API", "Base URL of the reports API", "Key or token"):

@@ -115,7 +115,7 @@ class Walker:
         self.is_at(path)
 
     def again(self) -> None:
-        """Load the page once more; a page that is still on its way to the browser cannot be reloaded."""
+        """Load the page again; a page that is still on its way to the browser cannot be reloaded."""
         self.page.wait_for_load_state()
         self.page.reload()
 

@@ -86,7 +86,7 @@ def test_what_people_do_arrives(us: Team, on: Live, action: Callable[[Team, Json
 
 
 def test_our_own_writes_end_as_events(us: Team, on: Live) -> None:
-    """A location changes, we write the client, Clockify tells us of it: it is read, found as we left it, and that is all."""
+    """A location changes, we write the client, Clockify sends an event: it is read, found unchanged, and nothing else happens."""
     first, second = list(us.at_snapshots("locations").values())[:2]
     us.put_location(first["location_id"], location_name="Renamed there")
     us.put_location("loc-new", location_name="Opened there")

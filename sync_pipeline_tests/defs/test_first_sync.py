@@ -119,7 +119,7 @@ def test_nothing_happens_while_it_is_off(us: Team, on: Live) -> None:
 
 
 def test_what_waits_for_an_approval_is_not_asked_for_again_and_again(us: Team, on: Live) -> None:
-    """A held rewrite is read once more only when it was allowed; what depends on it is synced meanwhile."""
+    """A held rewrite is read again only when it was allowed; what depends on it is synced meanwhile."""
     us.sync("locations", "users", "projects")
     write_mapping(us, "users.yaml", "entity: users\nfields:\n  role: {constant: MEMBER, type: text}\n")
     us.sync("users")

@@ -83,7 +83,7 @@ def test_a_failed_day_stays_failed(us: Team, on: Live) -> None:
 
 
 def test_an_interrupted_night_is_continued(us: Team, on: Live) -> None:
-    """At most so many runs a night, the oldest first; a run half deleted is still listed, and goes the next night."""
+    """At most so many runs a night, the oldest first; a run half deleted is still listed, and is deleted the next night."""
     for _ in range(4):
         rescan(us, on)
     settle(on, utc_now() - YEAR_BEFORE)

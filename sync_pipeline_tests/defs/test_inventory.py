@@ -118,7 +118,7 @@ def test_jobs(defs: dg.Definitions) -> None:
 
 
 def test_schedules(defs: dg.Definitions) -> None:
-    """Days often, lists nightly, both sides weekly; no two at once; each says what it costs."""
+    """Days often, lists nightly, both sides weekly; no two together; each states what it costs."""
     schedules = sorted(defs.get_repository_def().schedule_defs, key=lambda schedule: schedule.name)
 
     assert SCHEDULES.split("\n")[1:-1] == [f"{s.name} {s.cron_schedule} {s.job_name}" for s in schedules]

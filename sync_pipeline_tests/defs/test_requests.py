@@ -40,7 +40,7 @@ class Asked:
 
     @property
     def now(self) -> WorkRequest:
-        """The request as it is now."""
+        """The current request."""
         with self._us.session() as session:
             found = request_of(session.store, self.number)
         assert found is not None

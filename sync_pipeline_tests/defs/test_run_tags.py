@@ -130,7 +130,7 @@ def test_the_entity_of_a_single_asset() -> None:
 
 
 def test_the_process_is_hidden_and_that_of_an_earlier_version_understood(on: Live) -> None:
-    """The UI shows no hidden tag; a run that the version before has started is known to be gone, or to be there."""
+    """The UI shows no hidden tag; of a run that the version before has started it is known whether it lives."""
     for tag in (PROCESS_TAG, LOCK_TAG):
         assert get_tag_type(tag) == TagType.HIDDEN  # type: ignore[no-untyped-call]
     for process, has_ended in (("1@1@" + own_process().rpartition("@")[2], True), (own_process(), False)):

@@ -167,7 +167,7 @@ def started(on: Live, job: str, process: str) -> dg.DagsterRun:
 
 
 def health(on: Live, run: dg.DagsterRun) -> WorkerStatus:
-    """What Dagster's run monitoring is told about a run."""
+    """What Dagster's run monitoring receives about a run."""
     found = on.instance.get_run_by_id(run.run_id)
     assert found is not None
     return on.instance.run_launcher.check_run_worker_health(found).status
@@ -185,7 +185,7 @@ def test_a_run_whose_process_has_ended_costs_no_turn(us: Team, on: Live) -> None
 
 
 def test_a_run_that_ends_while_it_is_looked_at_has_not_failed(us: Team, on: Live) -> None:
-    """It had not ended when the runs were listed, and its process is gone a moment later: it stays a success."""
+    """It had not ended when the runs were listed, and its process has ended a moment later: it stays a success."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         name = name_of(process.pid)
     run = started(on, "sync_users", str(name))
@@ -224,7 +224,7 @@ def test_a_run_of_another_machine_lives_as_long_as_it_holds_its_lock(us: Team, o
 
 
 def test_a_run_of_a_version_without_locks_is_believed_for_a_day(us: Team, on: Live) -> None:
-    """On another machine no one can see whether it lives; here its process tells."""
+    """On another machine no one can see whether it lives; here its process shows it."""
     elsewhere = started(on, "sync_users", "1@1@elsewhere")
     url = us.settings().store_url
     assert health(on, elsewhere) == WorkerStatus.RUNNING

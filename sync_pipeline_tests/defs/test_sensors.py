@@ -103,7 +103,7 @@ def test_a_delete_follows_and_is_confirmed(us: Team, on: Live) -> None:
 
 
 def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None:
-    """When an entry that lives reads as gone, too, the deleted one stays - unconfirmed."""
+    """When an existing entry reads as deleted, too, the deleted one stays - unconfirmed."""
     entry = stopped(us)[0]
     on.event("TIME_ENTRY_DELETED", "time_entries", entry)
     us.fault("status", "GET */time-entries/*", status=400, body={"code": 501, "message": "TIMEENTRY doesn't belong"})
@@ -120,7 +120,7 @@ def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None
 
 
 def test_a_witness_that_is_deleted_as_well_is_no_witness(us: Team, on: Live) -> None:
-    """Another entry was deleted and no one told: the delete we received is confirmed by one that still exists."""
+    """Another entry was deleted without an event: the delete we received is confirmed by one that still exists."""
     silent, reported = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
     for entry in (silent, reported):
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
@@ -288,7 +288,7 @@ def test_a_sensor_that_listens_is_notified_immediately(us: Team, on: Live) -> No
 
 
 def test_a_sensor_that_listens_notices_the_end_of_a_run(us: Team, on: Live) -> None:
-    """What a run stood in the way of is asked for as soon as it has ended."""
+    """What a run blocked is requested as soon as it has ended."""
     on.event("TIME_ENTRY_UPDATED", "time_entries", stopped(us)[0])
     queued = on.queue(on.tick("time_entries", run=False).requests[0])
     on.event("TIME_ENTRY_UPDATED", "time_entries", stopped(us)[1])

@@ -195,7 +195,7 @@ def test_a_paused_backfill_continues_with_what_is_left(us: Team, on: Live, askin
 def test_the_daemon_does_not_undo_what_was_asked_for(
     us: Team, on: Live, asking: Asking, now: datetime, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
-    """It had read the backfill before, and writes it afterwards: it is paused or cancelled once more."""
+    """It had read the backfill before, and writes it afterwards: it is paused or cancelled again."""
     (first,) = asking.ask(us.days, now)
     read_before = on.instance.get_backfill(first)
     assert read_before is not None

@@ -59,7 +59,7 @@ def launched(us: Team, on: Live) -> tuple[dg.DagsterRun, psutil.Process]:
 
 
 def found(on: Live, run: dg.DagsterRun) -> dg.DagsterRun:
-    """The run as it stands now."""
+    """The current run."""
     there = on.instance.get_run_by_id(run.run_id)
     assert there is not None
     return there

@@ -46,6 +46,6 @@ def problems(frame: pd.DataFrame, row: int = 0) -> list[dict[str, Any]]:
 
 
 def overridden(directory: Path, entity: str, yaml: str) -> EntitySpec:
-    """The entity as it is with this override file of the user's."""
+    """The entity with this override file of the user's."""
     (directory / f"{entity}.yaml").write_text(yaml)
     return load_specs(directory)[entity]

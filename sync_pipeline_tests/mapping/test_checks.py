@@ -53,7 +53,7 @@ def test_entries_before_the_start_date_are_excluded(start_date: date | None, sta
 
 
 def test_a_user_can_ask_for_running_entries(tmp_path: Path) -> None:
-    """With the exclusion gone and the end optional, running entries are delivered."""
+    """With the exclusion removed and the end optional, running entries are delivered."""
     spec = overridden(tmp_path, "time_entries", "exclude: []\nfields: {end_time: {required: false}}")
     assert checked(spec, entry(timeInterval=RUNNING))["status"].tolist() == ["accepted"]
 

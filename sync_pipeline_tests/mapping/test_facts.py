@@ -82,7 +82,7 @@ def test_a_length_or_an_amount_beyond_all_reason_is_missing() -> None:
 
 
 def test_instants_of_any_zone_are_in_utc() -> None:
-    """Both databases read them as they are written here."""
+    """Both databases read them as written here."""
     found = facts(timeInterval={"start": "2024-05-01T01:30:00.25+02:00", "end": "0001-01-01T00:00:00+05:00"})
     assert (found["start_time"], found["end_time"]) == ("2024-04-30 23:30:00.250000", None)
 

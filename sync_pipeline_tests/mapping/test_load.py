@@ -85,7 +85,7 @@ def test_a_fifth_entity_is_one_file_and_its_samples(tmp_path: Path) -> None:
 
 
 def test_the_id_fields_of_both_sides(tmp_path: Path) -> None:
-    """As a sandbox is told them; while a file has a mistake there are none, and the mistake is said elsewhere."""
+    """As a sandbox receives them; while a file has a mistake there are none, and the mistake is reported elsewhere."""
     settings = load_settings({"SYNC_MAPPINGS_DIR": str(tmp_path)}, root=tmp_path)
     (tmp_path / "tags.yaml").write_text(TAGS)
     found = records_of(settings)

@@ -111,7 +111,7 @@ def test_a_sample_file_of_another_form_is_refused(tmp_path: Path, content: str) 
 
 @pytest.mark.parametrize("entity", list(SPECS))
 def test_every_mapped_source_key_is_in_the_samples(entity: str) -> None:
-    """The samples show every top-level key the mapping reads, so that drift can be told."""
+    """The samples show every top-level key the mapping reads, so that drift can be detected."""
     read = {path.split(".")[0] for path in SPECS[entity].source_columns}
     assert read <= known_keys(entity)
 

@@ -56,7 +56,7 @@ def test_lists_come_back(items: list[str]) -> None:
 @example("yes")
 @example("12:30")
 def test_texts_come_back(value: str) -> None:
-    """A constant text is written as it is, where that says what it is."""
+    """A constant text is written unquoted where that states its type."""
     assert read_constant("text", constant_text("text", value)) == value
 
 

@@ -68,7 +68,7 @@ def read_ledgers(store: Store, connection: str) -> dict[str, Ledger]:
 
 @dataclass(slots=True)
 class Court:
-    """Judges claims against the past, as it is known up to now."""
+    """Judges claims against the history known so far."""
 
     team: Team
     past: Past
@@ -84,7 +84,7 @@ class Court:
         ]
 
     def _subjects(self, claim: Claim, now: int) -> list[str]:
-        """The records a claim stands for: named, or on its days when it was read or as the target has them."""
+        """The records a claim is about: named, or on its days when it was read or as the target has them."""
         known = {*self.past.ids(SOURCES[claim.entity])}
         if claim.entity != "locations":  # clients have ids of their own
             known |= {*self.past.ids(TARGETS[claim.entity])}
@@ -129,7 +129,7 @@ class Court:
     def _is_elsewhere(self, claim: Claim, source_id: str, target: Json) -> bool:
         """Whether the store and the target have the record on a day that the claim is not about.
 
-        It came to the claimed days and was deleted before the read met it: the read of the other day finds that it is gone.
+        It came to the claimed days and was deleted before the read met it: the read of the other day finds that it is deleted.
         """
         day = self.ledgers[claim.entity].days.get(source_id)
         is_read = claim.days is None or {day, versions.day_at_target(claim.entity, target)} & claim.days

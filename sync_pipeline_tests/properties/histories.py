@@ -58,7 +58,7 @@ KINDS: list[dict[str, Any]] = [
     {"kind": "cut_after"},
     {"kind": "truncated_json"},
 ]
-"""Every way in which a request goes wrong: refused, cut off before it was done or after, answered with half an answer."""
+"""Every way in which a request fails: refused, cut off before it was done or after, answered with half an answer."""
 SMALLEST = {"users": 2, "projects": 3, "clients": 2, "locations": 3, "entries": 12, "days": 6}
 
 
@@ -198,7 +198,7 @@ class Office:
         load(session, spec, checking.batch, span, checking.options, run_id=run_id)
 
     def holds(self, history: list[Round]) -> None:
-        """Live it; then a reconciliation makes both sides agree, nothing stands twice, and what is still open ends."""
+        """Live it; then a reconciliation makes both sides agree, nothing exists twice, and what is still open ends."""
         self.begin()
         self.live(history)
         self.reconcile()
@@ -206,7 +206,7 @@ class Office:
         self.clear_the_inbox()
 
     def reconcile(self) -> None:
-        """What the schedules do in the end: read everything again, compare both sides, and mend."""
+        """What the schedules do in the end: read everything again, compare both sides, and repair."""
         self._recognise_the_dead()
         self.us.settle()
         with self.us.session() as session:

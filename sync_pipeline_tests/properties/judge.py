@@ -39,7 +39,7 @@ def agreed(team: Team, **changes: Any) -> None:
 
 
 def still(team: Team) -> Team:
-    """The team as it is at this moment: each list is read once."""
+    """The current state of the team: each list is read once."""
     kind = type("StillTeam", (_Still, type(team)), {})
     found: Team = kind(team.sandbox, team.home, team.people, team.changes, team.runs)
     return found
@@ -170,7 +170,7 @@ def _clients_are_right(team: Team, session: Session) -> None:
 
 
 def nothing_twice(team: Team) -> None:
-    """No location has two clients, and no name stands twice."""
+    """No location has two clients, and no name exists twice."""
     clients = team.clients()
     for what in ("name", "note"):
         doubled = [value for value, times in Counter(c[what] for c in clients if c[what]).items() if times > 1]
@@ -185,7 +185,7 @@ def adds_up(counts: Counts) -> None:
 
 
 def changes_nothing(team: Team, **changes: Any) -> None:
-    """Law 2: another sync sends no write and leaves records and deliveries as they are."""
+    """Law 2: another sync sends no write and leaves records and deliveries unchanged."""
     with team.session(**changes) as session:
         before = _stored(session)
         team.forget_stats()

@@ -59,7 +59,7 @@ def _add_empty_entry(team: Team, action: Action, _number: int) -> None:
 
 def _stopped(team: Team) -> list[Json]:
     projects = {project["id"] for project in team.projects()}
-    # Clockify lets no one edit an entry whose project is gone.
+    # In Clockify no one can edit an entry whose project is deleted.
     return [e for e in team.entries() if e["timeInterval"]["end"] and e["projectId"] in {*projects, None}]
 
 

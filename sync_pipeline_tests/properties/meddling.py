@@ -1,4 +1,4 @@
-"""Random things people do that only reconciliation or an event can mend: to what we delivered, and to what was deleted."""
+"""Random actions that only reconciliation or an event can repair: on what we delivered, and on what was deleted."""
 
 from __future__ import annotations
 

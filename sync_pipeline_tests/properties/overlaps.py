@@ -412,7 +412,7 @@ class Stage:
             self.connection = session.pair
 
     def play(self, history: History) -> list[str]:
-        """Live it to its end; returns what is not as it was said to be."""
+        """Run it to its end; returns what differs from what was claimed."""
         self._begin(history)
         for number, move in enumerate(history.moves, 1):
             self._act(number, move)
@@ -547,7 +547,7 @@ class Stage:
         self._ended(actor)
 
     def _ended(self, actor: Actor) -> None:
-        """Take down what it says, and judge it at once."""
+        """Record what it claims, and judge it immediately."""
         if actor.rule is not None:
             self.us.sandbox.world.faults.remove(actor.rule)
         if isinstance(actor, ThreadActor):

@@ -55,7 +55,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What people do before a sync, and how the reports are set then; None leaves them as they were."""
+    """What people do before a sync, and how the reports are set then; None leaves them unchanged."""
 
     actions: tuple[Action, ...]
     wanted: Wanted | None

@@ -19,10 +19,10 @@ class Saved(Protocol):
     """A database that can be put back."""
 
     def keep(self) -> None:
-        """Keep it as it is now."""
+        """Save its current state."""
 
     def restore(self) -> None:
-        """Put it back as it was kept."""
+        """Restore the saved state."""
 
     def empty(self) -> None:
         """Make it one in which nothing was ever stored."""

@@ -41,7 +41,7 @@ def records(us: HighLevelTeam) -> int:
 
 
 def repaired(us: HighLevelTeam) -> VerifyResult:
-    """A verify that may mend and delete."""
+    """A verify that may repair and delete."""
     with us.session() as session:
         options = Options(allow_deletes=True)
         return verify(session, session.specs["time_entries"], us.days, repair=True, options=options)
@@ -49,7 +49,7 @@ def repaired(us: HighLevelTeam) -> VerifyResult:
 
 @pytest.mark.parametrize(("unique", "lag"), [(True, 10), (True, WAIT + 20), (False, 10)])
 def test_a_create_that_was_cut_off_makes_one_record(us: HighLevelTeam, unique: bool, lag: int) -> None:
-    """While the search shows it in time, or a second one is refused: it is found, and taken as it is."""
+    """While the search shows it in time, or a second one is refused: it is found, and used unchanged."""
     us.switch(unique=unique, index_lag=lag)
     us.fault("cut_after", CREATE, count=1)
     us.sync("time_entries")
@@ -61,7 +61,7 @@ def test_a_create_that_was_cut_off_makes_one_record(us: HighLevelTeam, unique: b
 
 
 def test_what_is_refused_as_there_and_never_shown_is_rejected(us: HighLevelTeam) -> None:
-    """It exists once; it is told why, and a retry finds it when the search shows it."""
+    """It exists once; the reason is reported, and a retry finds it when the search shows it."""
     us.switch(unique=True, index_lag=10 * WAIT)
     us.fault("cut_after", CREATE, count=1)
     us.sync("time_entries")
@@ -118,7 +118,7 @@ def test_a_lost_ledger_finds_its_records_again(us: HighLevelTeam, ignored: bool)
 
 
 def test_a_lost_ledger_of_many_records_costs_no_write(tmp_path: Path) -> None:
-    """What is as it should be is linked. Of one that the search shows as it was before, and of one whose title is another, it is not."""
+    """What is correct is linked. What the search shows in an older state, or with another title, is not."""
     with highlevel_team(tmp_path, **FEW | {"entries": 130}) as us:
         us.sync()
         first, second, *_ = us.entries()
@@ -144,7 +144,7 @@ def test_a_lost_ledger_of_many_records_costs_no_write(tmp_path: Path) -> None:
 
 
 def test_an_object_that_was_emptied_by_hand_is_filled_again(tmp_path: Path) -> None:
-    """One request each to see that it is gone, one to create it, and a share of a search that proves that the object exists."""
+    """One request each to see that it is deleted, one to create it, and a share of a search that proves that the object exists."""
     with highlevel_team(tmp_path, **FEW | {"entries": 60}) as us:
         us.sync()
         stored = us.stored("time_entries")
@@ -204,7 +204,7 @@ def test_a_key_that_was_changed_by_hand_is_put_right(us: HighLevelTeam) -> None:
 
 
 def test_a_list_that_holds_less_than_it_says_is_not_believed(us: HighLevelTeam) -> None:
-    """It is read once more; then verify ends with that, and nothing counts as missing."""
+    """It is read again; then verify ends with that, and nothing counts as missing."""
     us.sync()
     us.switch(total_extra=1)
     us.forget_stats()
@@ -260,7 +260,7 @@ def test_a_day_that_is_used_up_ends_the_run_and_the_next_continues(us: HighLevel
     with pytest.raises(RetryableApiError, match="the requests of this day are used up") as caught:
         us.sync("time_entries")
     assert "continues by itself" in caught.value.fix
-    assert 5 < records(us) < 25  # some creates are under way at once
+    assert 5 < records(us) < 25  # some creates are under way in parallel
     us.forget_stats()
     with pytest.raises(RetryableApiError, match="used up"):
         us.sync("time_entries")

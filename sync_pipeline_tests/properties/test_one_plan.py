@@ -99,7 +99,7 @@ def test_every_sequence_of_changes_of_two_names_has_one_plan_and_converges(tmp_p
     """Renames, exchanges, deletes, restores and clashes of two locations, up to five of them, with a sync anywhere.
 
     A sync sees what changes lead to, so each state is changed into each other one once, all of them in one account; of
-    two ways that are the same but for which location is which, one is gone.
+    two ways that are the same but for which location is which, one is left out.
     """
     start: NameState = ("a", "b")
     ways = ways_from(start, NAMES)

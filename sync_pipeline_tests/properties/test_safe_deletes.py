@@ -85,7 +85,7 @@ def test_users_have_no_read_by_id_so_a_second_complete_list_confirms(tmp_path: P
 
 
 def test_an_answer_that_a_foreign_workspace_would_give_too_is_no_confirmation(tmp_path: Path) -> None:
-    """When even an entry that lives reads as gone, nothing is believed and nothing is deleted."""
+    """When even an existing entry reads as deleted, no answer is trusted and nothing is deleted."""
     with team(tmp_path) as us:
         us.sync()
         before = us.at_snapshots("time_entries")
@@ -188,7 +188,7 @@ def test_what_leaves_the_scope_is_excluded_and_not_deleted(tmp_path: Path) -> No
 
 
 def test_a_record_a_policy_keeps_is_never_deleted(tmp_path: Path) -> None:
-    """``delete: keep``: gone at the source, left alone at the target."""
+    """``delete: keep``: deleted at the source, left alone at the target."""
     mappings = tmp_path / "mappings"
     mappings.mkdir()
     (mappings / "projects.yaml").write_text("entity: projects\ntarget: {delete: keep}\n")
@@ -225,7 +225,7 @@ def test_the_last_records_of_a_small_entity_are_not_lost_silently(tmp_path: Path
 
 
 def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
-    """What was proven gone and could not be deleted may have come back: a sync of other days does not delete it."""
+    """What was proven deleted and could not be removed may have come back: a sync of other days does not delete it."""
     with team(tmp_path) as us:
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         us.sync()
@@ -246,7 +246,7 @@ def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
         with pytest.raises(RetryableApiError):
             us.sync("time_entries")
         us.no_faults()
-        assert us.sync("time_entries")["time_entries"].deleted == 1  # looked up again, and still gone
+        assert us.sync("time_entries")["time_entries"].deleted == 1  # looked up again, and still deleted
         converged(us)
         changes_nothing(us)
 

@@ -102,7 +102,7 @@ def converged(us: Team, tiny: Tiny) -> None:
 
 
 def changes_nothing(us: Team, tiny: Tiny) -> None:
-    """Law 2: a second sync sends no write and leaves records and deliveries as they are."""
+    """Law 2: a second sync sends no write and leaves records and deliveries unchanged."""
     us.forget_stats()
     tiny.writes.clear()
     with us.session() as session:

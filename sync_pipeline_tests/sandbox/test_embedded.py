@@ -115,7 +115,7 @@ def test_it_ends_with_its_last_user(place: Place) -> None:
 
 
 def test_it_outlives_the_one_that_started_it(place: Place) -> None:
-    """The starter leaves first: whoever came later keeps the sandbox, until it leaves, too."""
+    """The starter ends first: a later user keeps the sandbox, until it ends, too."""
     with place.user() as (starter, _), place.user() as (_, _started):
         starter.communicate(timeout=PATIENCE)
         assert place.answers()
@@ -155,7 +155,7 @@ def test_ctrl_c_is_not_for_the_sandbox(place: Place) -> None:
 
 
 def test_two_syncs_in_parallel_share_it(place: Place) -> None:
-    """Typed at the same moment in a new home: both succeed, whoever ends first, and the server ends with them."""
+    """Typed at the same moment in a new home: both succeed, whichever ends first, and the server ends with them."""
     place.home.mkdir(mode=0o700)
     words = ("-m", "sync_pipeline.cli", "sync", "--entity", "users", "--json")
     both = [place.process(*words) for _ in range(2)]

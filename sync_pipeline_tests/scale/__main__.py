@@ -143,7 +143,7 @@ def first(fleet: Fleet) -> None:
 
 
 def disturb(fleet: Fleet, report: Report) -> None:
-    """All faults while all days are filled, again when that has ended; then once more, and a comparison of both sides."""
+    """All faults while all days are filled, again when that has ended; then a third time, and a comparison of both sides."""
     are_over = threading.Event()
 
     def fill() -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong while a backfill runs, one after the other, and what came of it."""
+"""The faults during a backfill, one after the other, and their outcome."""
 
 from __future__ import annotations
 

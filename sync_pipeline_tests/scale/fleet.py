@@ -342,7 +342,7 @@ class Fleet:
             return int(count)
 
     def target(self, entry: str) -> dict[str, Any]:
-        """A time entry as it is at the target, without asking there: reading its file costs no request."""
+        """A time entry's state at the target, without a request: reading its file costs no request."""
         with closing(sqlite3.connect(self["vendors"].home / "sandbox.db")) as database:
             statement = "SELECT body FROM snapshots_records WHERE entity = 'time_entries' AND id = ?"
             row = database.execute(statement, (entry,)).fetchone()

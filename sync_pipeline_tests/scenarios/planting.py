@@ -26,7 +26,7 @@ PLANTED = (
     *("PL4NT", "sbx_"),  # whatever else is planted begins like this, and so does every token of the sandbox
 )
 PRIVATE = ("encryption.key", "console.json")
-"""Where keys may stand as they are: files of mode 0600, one made to hold the key, one to sign the console's links."""
+"""Where keys may be stored in plain text: files of mode 0600, one made to hold the key, one to sign the console's links."""
 
 
 def plant(us: Team) -> None:
@@ -75,7 +75,7 @@ class Hunt:
         return len(files)
 
     def found(self) -> list[tuple[str, str, bytes]]:
-        """Every secret that stands somewhere: where, which, and what is around it."""
+        """Every secret that is found: where, which, and what is around it."""
         return list(self._found())
 
     def _found(self) -> Iterator[tuple[str, str, bytes]]:

@@ -262,7 +262,7 @@ def test_a_run_says_how_it_reads_time_entries(tmp_path: Path, monkeypatch: pytes
 def test_a_materialization_names_the_command_that_lists_its_deliveries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the UI shows can be typed as it stands, and lists every write of that run and of no other."""
+    """What the UI shows can be typed unchanged, and lists every write of that run and of no other."""
     with team(tmp_path, projects=120, entries=0) as us:
         enter(us, monkeypatch)
         with instance_of(us) as instance:

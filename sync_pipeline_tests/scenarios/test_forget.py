@@ -109,7 +109,7 @@ def test_someone_who_still_exists_is_not_forgotten(us: Team, shell: Shell) -> No
 
 
 def test_what_was_rejected_and_never_delivered_is_forgotten_too(us: Team) -> None:
-    """No record says whose it is, so the text goes from every such reject; the rejects stay, and nothing comes back."""
+    """No record states whose it is, so the text is removed from every such reject; the rejects stay, and nothing comes back."""
     folder = us.home.parent / "mappings"
     folder.mkdir()
     short = "entity: time_entries\nfields:\n  description: {source: description, max_length: 16, personal: true}\n"

@@ -95,7 +95,7 @@ def test_what_a_link_names_comes_first_where_it_is_switched_on(tmp_path: Path) -
 
 
 def test_a_profile_may_bring_mappings_of_its_own() -> None:
-    """Projects of HighLevel have their location; with any other profile the mappings are as they were."""
+    """Projects of HighLevel have their location; with any other profile the mappings are unchanged."""
     assert load_specs(profile="highlevel")["projects"].field("location_id").link == "locations"
     assert load_specs(profile="generic") == load_specs()
     dropped = "mappings: {projects: {fields: {location_id: drop}}}"

@@ -79,7 +79,7 @@ def test_swapped_and_rotated_names_go_through_a_temporary_one(tmp_path: Path) ->
 
 
 def test_a_client_that_a_person_deleted_is_created_again(tmp_path: Path) -> None:
-    """`verify` tells of it, the repair creates it, and the location is linked to the new one."""
+    """`verify` reports it, the repair creates it, and the location is linked to the new one."""
     with team(tmp_path, entries=0) as us:
         us.sync()
         location = next(iter(us.at_snapshots("locations").values()))

@@ -173,7 +173,7 @@ def test_a_task_belongs_to_a_project(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["projects", "tasks"])
 def test_another_kind_on_accounts_that_were_synced(tmp_path: Path, kind: str) -> None:
-    """Each location gets a record of the new kind; the clients of before stay as they are."""
+    """Each location gets a record of the new kind; the clients of before stay unchanged."""
     with team(tmp_path, clients=0, projects=0, entries=0) as us:
         us.sync("locations")
         clients = us.clients()

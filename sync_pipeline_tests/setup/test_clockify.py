@@ -1,4 +1,4 @@
-"""Connecting Clockify: looked at before anything is kept, and the key goes where it was meant to go only."""
+"""Connecting Clockify: tested before anything is stored, and the key is sent to the intended address only."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_regions_are_those_of_the_vendor() -> None:
 
 
 def test_on_the_sandbox_no_key_is_needed(us: Team, setup: SetupService) -> None:
-    """Its own key is taken; the workspace, its plan and the role are told, and nothing is stored by looking."""
+    """Its own key is taken; the workspace, its plan and the role are shown, and nothing is stored by looking."""
     account = look_at_clockify(setup, SANDBOX)
     (workspace,) = account.workspaces
     assert (workspace.id, workspace.plan, workspace.role) == (us.sandbox.workspace, "paid", "admin")

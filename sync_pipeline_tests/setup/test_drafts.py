@@ -110,7 +110,7 @@ def test_a_draft_is_previewed_then_published(us: Team, live: SetupService) -> No
 
 
 def test_published_for_new_and_changed_records_only(us: Team, live: SetupService) -> None:
-    """The mapping alone rewrites nothing, whoever reads; `verify` counts what stays; a run that accepts it rewrites the rest."""
+    """The mapping alone rewrites nothing, with any reader; `verify` counts what stays; a run that accepts it rewrites the rest."""
     before = names(us)
     upper(live)
     previewed(live.on_draft())
@@ -281,7 +281,7 @@ def test_turned_off_meanwhile(live: SetupService, monkeypatch: pytest.MonkeyPatc
 
 
 def test_back_to_a_version(live: SetupService) -> None:
-    """Versions say who changed what when; going back is a draft, which leaves the accounts as they are."""
+    """Versions say who changed what when; going back is a draft, which leaves the accounts unchanged."""
     first = live.settings().setup_version
     live.change({"mappings.users.fields.status": "drop"}, "mapping", "status dropped")
     live.change({"snapshots.account": "north"}, "account", "north")

@@ -73,7 +73,7 @@ def test_syncs_of_some_entities_by_hand_are_no_script(live: SetupService) -> Non
 
 
 def test_a_beat_of_a_clock_that_was_ahead_is_no_sign_of_life(live: SetupService) -> None:
-    """The daemon that noted it is dead; one that lives notes another one at once."""
+    """The daemon that noted it is dead; one that lives notes another one immediately."""
     with live.reading() as session:
         with clock_from(utc_now() + timedelta(hours=2)):
             beat(session)

@@ -1,4 +1,4 @@
-"""Secrets as they are pasted."""
+"""Secrets as pasted."""
 
 from __future__ import annotations
 

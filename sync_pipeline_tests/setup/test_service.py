@@ -52,7 +52,7 @@ def test_who_did_it_is_noted(setup: SetupService) -> None:
 
 
 def test_of_two_windows_one_is_reported(setup: SetupService) -> None:
-    """Eight changes started on one state at once: one is made, the others hear that it was changed meanwhile."""
+    """Eight changes started on one state in parallel: one is made, the others are refused because it was changed meanwhile."""
     since = setup.change({"clockify.plan": "paid"}, "plan", "paid")
 
     def change(number: int) -> bool:
@@ -81,7 +81,7 @@ def test_of_two_windows_one_is_reported(setup: SetupService) -> None:
     ],
 )
 def test_a_set_up_that_is_not_valid_is_not_stored(setup: SetupService, values: dict[str, object], message: str) -> None:
-    """The sentence names the thing; the set-up stays as it was."""
+    """The sentence names the thing; the set-up stays unchanged."""
     before = setup.change({"clockify.plan": "paid"}, "plan", "paid")
     with pytest.raises(ConfigError) as caught:
         setup.change(values, "change", "refused")

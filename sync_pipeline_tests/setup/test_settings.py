@@ -121,13 +121,13 @@ def test_mistakes_are_shown_where_they_are(tmp_path: Path, text: str, line: int,
     ],
 )
 def test_half_a_set_up(tmp_path: Path, text: str, missing: tuple[str, ...]) -> None:
-    """It loads, so that it can be gone on with, and says what it lacks; it is not the sandbox."""
+    """It loads, so that it can be continued, and reports what it lacks; it is not the sandbox."""
     found = load(tmp_path, text)
     assert (found.stored, found.sandbox, found.missing) == (True, False, missing)
 
 
 def test_a_set_up_on_the_sandbox(tmp_path: Path) -> None:
-    """The word `sandbox` stands for the embedded sandbox's addresses, wherever its port is."""
+    """The word `sandbox` means the embedded sandbox's addresses, whatever its port is."""
     found = load(tmp_path, SANDBOX, SYNC_SANDBOX_PORT="8765")
     assert (found.stored, found.sandbox, found.missing) == (True, True, ())
     assert found.clockify_base_url == "http://127.0.0.1:8765/clockify/api/v1"

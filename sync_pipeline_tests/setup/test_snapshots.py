@@ -223,7 +223,7 @@ def test_a_refused_consent_is_reported(us: Team, setup: SetupService) -> None:
 
 @pytest.mark.parametrize("more", [{"client_id": "stranger"}, {}])
 def test_a_client_or_address_that_is_not_registered(us: Team, setup: SetupService, more: dict[str, object]) -> None:
-    """The person would be left on the other system's error page, so it is told here; nothing is stored."""
+    """The person would be left on the other system's error page, so it is reported here; nothing is stored."""
     there = CALLBACK if more else "http://127.0.0.1:43210/elsewhere"
     with pytest.raises(FatalApiError, match="does not know this client id, or not its return address"):
         begin_authorization(setup, client(us, **more), there, since="")

@@ -149,7 +149,7 @@ def test_nothing_is_set_up(setup: SetupService) -> None:
 
 
 def test_what_is_off_is_not_turned_off_again(us: Team, setup: SetupService) -> None:
-    """The trail tells of effects."""
+    """The trail records effects."""
     on_accounts(setup, us)
     assert not turn_off(setup).is_live
     with setup.store() as store:
@@ -172,7 +172,7 @@ def test_half_a_set_up_is_stored_nowhere(us: Team, setup: SetupService) -> None:
 
 
 def test_off_works_whatever_is_broken(us: Team, setup: SetupService) -> None:
-    """A key that is gone, an address that answers no more: the switch is turned off all the same."""
+    """A missing key, an address that answers no more: the switch is turned off all the same."""
     turn_on(tried(on_accounts(setup, us)))
     setup.change({"snapshots.base_url": "http://127.0.0.1:9"}, "moved", "")
     assert not turn_off(setup).is_live

@@ -110,7 +110,7 @@ def test_what_waits_is_reported_with_its_reason(tmp_path: Path) -> None:
 
 
 def test_a_delete_is_proven_again(tmp_path: Path) -> None:
-    """One that exists again is not deleted; one that is gone still is."""
+    """One that exists again is not deleted; one that is missing still is."""
     with team(tmp_path, entries=0) as us:
         user = us.users()[0]["id"]
         kept, deleted = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))

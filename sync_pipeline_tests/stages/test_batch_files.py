@@ -1,4 +1,4 @@
-"""Staged batches hold personal data: who may read them, and when they are gone."""
+"""Staged batches hold personal data: who may read them, and when they are removed."""
 
 from __future__ import annotations
 

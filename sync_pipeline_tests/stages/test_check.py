@@ -74,7 +74,7 @@ def test_two_contents_under_one_id_fail_unique_ids(us: Team) -> None:
 def test_the_same_record_twice_is_one_and_two_contents_are_rejected(
     us: Team, monkeypatch: pytest.MonkeyPatch, recent: int
 ) -> None:
-    """However far apart they come, as unchanged records or new ones, in the check as in the load that checks once more."""
+    """However far apart they come, as unchanged records or new ones, in the check as in the load that checks again."""
     monkeypatch.setattr(extract, "RECENT", recent)
     one, two, three, *others = us.projects()
     new = {**three, "id": "e" * 24, "name": "New"}
@@ -142,7 +142,7 @@ def test_a_dry_run_leaves_nothing(us: Team) -> None:
 
 
 def test_the_load_gets_the_staging_of_the_check_or_one_from_the_file(us: Team) -> None:
-    """In the same process the same one; elsewhere the batch is checked once more, without a request."""
+    """In the same process the same one; elsewhere the batch is checked again, without a request."""
     one = us.projects()[0]
     us.clockify("PUT", f"/projects/{one['id']}", {"name": "Renamed"})
     with us.session() as session:

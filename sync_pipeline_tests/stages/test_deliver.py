@@ -1,4 +1,4 @@
-"""The target did as it was told, but its answer never came - and then the source changes its mind."""
+"""The target carried the write out, but its answer never came - and then the record changes at the source."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def test_an_allowed_rewrite_is_used_up_by_runs_that_meet_few_of_its_records(tmp_
 def test_an_allowed_first_contact_of_one_entity_is_none_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held and declined ones stay so after it has started, read in full or by id; each goes when it is allowed."""
+    """Held and declined ones stay so after it has started, read in full or by id; each is sent when it is allowed."""
     monkeypatch.setattr(Settings, "is_remote", True)
     with team(tmp_path, **FEW) as us:
         entry = us.add_entry(us.users()[0]["id"], morning(2))
@@ -118,7 +118,7 @@ def test_an_allowed_first_contact_of_one_entity_is_none_of_the_others(
 def test_what_entries_refer_to_is_not_written_along_while_its_first_contact_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Declined users stay unwritten: the entry waits for its user, and goes with it once the user is allowed."""
+    """Declined users stay unwritten: the entry waits for its user, and is sent with it once the user is allowed."""
     monkeypatch.setattr(Settings, "is_remote", True)
     with team(tmp_path, **FEW) as us:
         entry = us.add_entry(us.users()[0]["id"], morning(2))

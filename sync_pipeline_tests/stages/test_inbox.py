@@ -73,14 +73,14 @@ def test_the_clock_of_the_receiver_does_not_matter(us: Team, on: Live) -> None:
 
 
 def test_a_load_closes_what_was_there_when_its_read_began(us: Team, on: Live) -> None:
-    """However the receiver's clock stands: what came in before the read is answered by it."""
+    """Whatever the receiver's clock shows: what came in before the read is answered by it."""
     on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(stopped(us)[0], description="before"))
     us.sync("time_entries")
     assert on.inbox("time_entries").open == 0
 
 
 def test_a_dry_run_takes_nothing_up(us: Team, on: Live) -> None:
-    """It leaves the inbox as it was."""
+    """It leaves the inbox unchanged."""
     on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(stopped(us)[0], description="dry"))
     with us.session() as session:
         us.validated(session, "time_entries", options=Options(dry_run=True))
@@ -88,7 +88,7 @@ def test_a_dry_run_takes_nothing_up(us: Team, on: Live) -> None:
 
 
 def test_a_blocked_run_is_noted_at_its_events_and_holds_up_no_others(us: Team, on: Live) -> None:
-    """Days that a check blocks: each event has the reason, is read by id next, and other days are read at once."""
+    """Days that a check blocks: each event has the reason, is read by id next, and other days are read immediately."""
     user = us.users()[0]["id"]
     made = [us.add_entry(user, morning(1, 1) + timedelta(minutes=n), hours=0) for n in range(25)]
     on.events("NEW_TIME_ENTRY", "time_entries", made)
@@ -131,7 +131,7 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(us: Team, on: Live) -> N
 
 
 def test_deletes_that_the_guard_holds_are_reported(us: Team, on: Live) -> None:
-    """Too many records gone at once: their events stay open and name the request that lets them through."""
+    """Too many records deleted together: their events stay open and name the request that lets them through."""
     deleted = stopped(us)[:8]
     for entry in deleted:
         us.clockify("DELETE", f"/time-entries/{entry['id']}")

@@ -248,7 +248,7 @@ def test_created_and_deleted_during_the_read_on_a_day_loaded_since_it_stays_away
 
 
 def test_created_and_deleted_silently_during_the_read_the_next_read_removes_it(us: Team) -> None:
-    """Nothing can have told: it existed when the read began, so it is delivered, and deleted by the next sync."""
+    """No event can have reported it: it existed when the read started, so it is delivered, and deleted by the next sync."""
     entry, kept = _entry(us, 2, "for a moment"), _entry(us, 3, "kept")
     with us.session() as session:
         older = us.validated(session, "time_entries", _span(5, 0))
@@ -411,7 +411,7 @@ def _writing(us: Team, span: Days) -> Iterator[tuple[FaultRule, Future[Loaded]]]
 
 
 def test_a_record_that_another_run_is_writing_is_written_after_it(us: Team) -> None:
-    """Both merge at once, and the newer run waits with the one record only: the older state cannot arrive last."""
+    """Both merge in parallel, and the newer run waits with the one record only: the older state cannot arrive last."""
     shared, other = _entry(us, 2, "old"), _entry(us, 3, "other")
     with _writing(us, _span(2, 2)) as (rule, older), us.session() as session:
         us.change_entry(shared, description="new")
@@ -456,7 +456,7 @@ def test_a_record_that_another_run_keeps_writing_is_named_and_its_day_not_done(u
 
 
 def test_what_a_run_had_claimed_when_it_was_killed_is_delivered_by_the_next(us: Team) -> None:
-    """Killed between the claim and the answer: the claim is free, and the record is sent once more."""
+    """Killed between the claim and the answer: the claim is free, and the record is sent again."""
     entry = _entry(us, 2, "first")
     with _hold(us, WRITE, "hold_after") as write:
         killed = _start_held(us, _span(2, 2), write)

@@ -1,4 +1,4 @@
-"""Polling: what no one told us is asked for, within the plan's budget, and becomes events like any other."""
+"""Polling: what no event reported is requested, within the plan's budget, and becomes events like any other."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def test_a_clock_that_was_set_back_stops_no_poll(us: Team, on: Live, entity: str
 
 @pytest.mark.parametrize("minutes", [-60, -15, 15, 60])
 def test_a_clock_that_differs_from_clockifys_loses_no_change(us: Team, on: Live, minutes: int) -> None:
-    """The feed goes by Clockify's clock, which its answers tell: each edit is found by a poll soon after it."""
+    """The feed uses Clockify's clock, which its answers state: each edit is found by a poll soon after it."""
     entries = [entry for entry in us.entries() if entry["timeInterval"]["end"]]
     on.cursors["time_entries"] = None
     wrong, clock = timedelta(minutes=minutes), us.sandbox.world.clock
@@ -279,7 +279,7 @@ def test_a_clock_that_differs_from_clockifys_loses_no_change(us: Team, on: Live,
         clock.advance(timedelta(minutes=passed))
         if passed in (3, 9, 12):
             us.change_entry(entries[passed], description=f"edit {passed}")
-        clock.advance(-wrong)  # the sandbox's clock goes by this process's, which is wrong from here on
+        clock.advance(-wrong)  # the sandbox's clock follows this process's, which is wrong from here on
         with clock_from(utc_now() + timedelta(minutes=passed) + wrong):
             clock.advance(timedelta(minutes=-passed))
             on.tick("time_entries")

@@ -14,7 +14,7 @@ FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted",
 
 
 def test_only_the_first_changes_are_kept(tmp_path: Path) -> None:
-    """However many there are, each is told and counted once, and memory holds as many as were asked for."""
+    """However many there are, each is reported and counted once, and memory holds only the requested number."""
     reported: list[Change] = []
     with team(tmp_path) as us, us.session() as session:
         found = preview(session, session.specs["projects"], None, keep=2, on_change=reported.append)
@@ -58,7 +58,7 @@ def test_a_client_that_is_handed_over_is_adopted(tmp_path: Path) -> None:
 
 
 def test_names_that_change_hands_are_updates_and_those_held_are_refused(tmp_path: Path) -> None:
-    """A circle goes through; a name of a client that keeps it is refused, and so is whoever waits behind."""
+    """A cycle is renamed; a name of a client that keeps it is refused, and so is every location that waits for it."""
     with team(tmp_path, locations=0, clients=0, entries=0) as us:
         for key in "ABCDE":
             us.put_location(key, location_name=f"Site {key}")
@@ -95,7 +95,7 @@ def test_what_was_lost_at_the_target_is_created(tmp_path: Path) -> None:
 
 
 def test_an_entry_that_was_moved_to_another_day_is_not_deleted(tmp_path: Path) -> None:
-    """Missing from its day, it is looked up by its id: what lives is updated, only what is gone is deleted."""
+    """Missing from its day, it is looked up by its id: what exists is updated, only what is missing is deleted."""
     with team(tmp_path, entries=6) as us:
         user = us.users()[0]["id"]
         moved, removed = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))

@@ -1,4 +1,4 @@
-"""Worked time arrives: of people who left and projects that are gone, locked, approved, or behind a rejected reference."""
+"""Worked time arrives: of people who left and projects that are deleted, locked, approved, or behind a rejected reference."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_correction_of_an_older_entry_arrives_after_its_project_was_deleted(tm
 
 
 def test_what_nothing_refers_to_any_more_is_deleted_in_the_same_sync(tmp_path: Path) -> None:
-    """The last entry of a deleted project is deleted, or moved to another project: the project goes with it."""
+    """The last entry of a deleted project is deleted, or moved to another project: the project is deleted with it."""
     with team(tmp_path) as us:
         other = us.projects()[0]["id"]
         removed = [us.clockify("POST", "/projects", {"name": f"Short-lived {n}"})["id"] for n in range(2)]
@@ -175,7 +175,7 @@ def test_where_the_target_takes_no_unknown_id_the_entry_waits_with_its_reason(tm
 
 @pytest.mark.parametrize("how", ["locked", "approved"])
 def test_an_entry_that_can_no_longer_be_changed_syncs_as_any_other(tmp_path: Path, how: str) -> None:
-    """Locked and approved entries are read, delivered, and stay as they are."""
+    """Locked and approved entries are read, delivered, and stay unchanged."""
     with team(tmp_path) as us:
         entry = us.add_entry(us.users()[0]["id"], morning(2), description="Final")["id"]
         if how == "locked":

@@ -94,7 +94,7 @@ def test_what_was_merged_after_it_was_sent_is_left_to_the_run_that_merged_it(one
 
 
 def test_the_late_answer_of_a_run_that_lost_its_claim_is_not_noted(one: Store, other: Store) -> None:
-    """Whoever took the record over knows better: neither its state nor the audit has the late answer."""
+    """The run that took the record over knows better: neither its state nor the audit has the late answer."""
     delivered(one, "abc")
     with here(one).staging(read_no=LATER) as first:
         first.add([row(key, "v2") for key in "abc"])

@@ -114,7 +114,7 @@ def test_a_merge_and_the_end_of_another_load(url: str, one: Store, other: Store)
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("step", ["observe", "delete", "retry", "outlive"])
 def test_rows_are_locked_in_the_order_of_their_ids(url: str, one: Store, other: Store, step: str) -> None:
-    """Whatever changes several records at once, in whatever order they are given or stored."""
+    """Whatever changes several records together, in whatever order they are given or stored."""
     ledger, numbers = here(other), {"c": 11, "b": 12, "a": 13}
     steps: dict[str, Callable[[], object]] = {
         "observe": lambda: ledger.mark_observed(numbers, at(4), by_id=True),

@@ -1,4 +1,4 @@
-"""Opening a database, and what a user is told when it cannot be used."""
+"""Opening a database, and the message when it cannot be used."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_a_read_only_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """Something else of that name is left as it is."""
+    """Something else of that name is left unchanged."""
     path = tmp_path / "store.db"
     path.write_bytes(b"These are my holiday notes.\n" * 200)
 
@@ -312,7 +312,7 @@ def test_what_the_caller_raises_between_two_steps_stays_what_it_is(store: Store)
 
 @pytest.mark.parametrize("moment", ["before_cursor_execute", "commit"])
 def test_ctrl_c_in_the_middle_of_a_step_lets_the_cleaning_up_write(url: str, moment: str) -> None:
-    """What was started on a held connection is undone at once, not when the last trace of the exception is gone."""
+    """What was started on a held connection is undone immediately, not when the last reference to the exception is dropped."""
     store = open_store(url)
     deliver(store, [row("a")])
 

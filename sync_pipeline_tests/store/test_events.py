@@ -100,7 +100,7 @@ def test_old_words_are_no_news_while_their_record_is_to_be_read(store: Store) ->
 
 @pytest.mark.parametrize("closed", [True, False], ids=["processed", "taken up"])
 def test_the_same_words_are_news_once_a_run_has_taken_them_up(store: Store, closed: bool) -> None:
-    """A body does not hold all of its record: the same one may tell of a change the run has not seen."""
+    """A body does not hold all of its record: the same one may report a change the run has not seen."""
     take(store, event())
     events.mark_attempt(store, ids(store), at(1))
     if closed:
@@ -202,7 +202,7 @@ def test_old_bodies_are_forgotten_but_never_an_id(store: Store) -> None:
 
 
 def test_two_receivers_keep_an_event_once(store: Store, url: str) -> None:
-    """The same batch through several connections at once: every event is news exactly once."""
+    """The same batch through several connections in parallel: every event is news exactly once."""
     batch = [event(f"e{n}", value=value) for n in range(50) for value in ("a", "b")]
     stores = [open_store(url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -223,7 +223,7 @@ def test_what_failed_while_the_clock_was_ahead_is_tried_immediately(store: Store
 
 
 def test_what_failed_waits_longer_each_time(store: Store) -> None:
-    """Fresh: at once. Failed: after a pause that doubles, up to an hour - and behind what was tried less often."""
+    """Fresh: immediately. Failed: after a pause that doubles, up to an hour - and behind what was tried less often."""
     take(store, event("e1"), event("e2"))
     pause, failed = timedelta(seconds=30), ids(store)[:1]
     for attempt, seconds in enumerate([30, 60, 120], 1):

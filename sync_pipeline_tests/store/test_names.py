@@ -1,4 +1,4 @@
-"""Names are kept as they were read last, and only where there is something new."""
+"""Names are kept as last read, and only where there is something new."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_an_upgrade_fills_them_from_users_and_projects(store: Store, extra: dict
 
 
 def test_an_upgrade_keeps_a_name_with_a_nul(store: Store) -> None:
-    """A version before may have stored one, in the JSON of its record; it is read as it was."""
+    """A version before may have stored one, in the JSON of its record; it is read unchanged."""
     fields = {"project_name": "a\0b", "client_id": "k\0", "client_name": "Client"}
     with store.writing() as tx:
         row = {"connection": "c", "entity": "projects", "source_id": "p1", "fields": json.dumps(fields)}

@@ -1,4 +1,4 @@
-"""No stretch of time ever holds more requests than it may, whoever asks."""
+"""No stretch of time ever holds more requests than it may, from all callers together."""
 
 from __future__ import annotations
 

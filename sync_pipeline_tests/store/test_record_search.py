@@ -78,7 +78,7 @@ def people(store: Store) -> Ledger:
     ],
 )
 def test_what_words_find(store: Store, words: str, found: list[str]) -> None:
-    """An exact id at either side, an exact address, or the beginning of a label as it is usually written."""
+    """An exact id at either side, an exact address, or the beginning of a label as usually written."""
     assert ids(search(store, q=words)) == found
 
 

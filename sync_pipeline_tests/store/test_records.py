@@ -122,7 +122,7 @@ def test_an_unconfirmed_absence_keeps_its_first_time(store: Store) -> None:
 
 
 def test_a_refusal_is_kept_until_a_retry_or_a_success(store: Store) -> None:
-    """The reason is shown as a reject, goes with a delivery, and a retry makes the record pending."""
+    """The reason is shown as a reject, is removed by a delivery, and a retry makes the record pending."""
     merge(store, [row("a"), row("b")], 1)
     refused = [Refused(key, "v1", "create", "no such e-mail", field="email", value="x" * 500) for key in "ab"]
     here(store).mark_refused(refused, None, at(2), run_id="r1")
@@ -234,7 +234,7 @@ def test_links_are_exchanged_together(store: Store) -> None:
 
 
 def test_forgetting_makes_pending_with_or_without_the_link(store: Store) -> None:
-    """What is gone at the target is created anew; what is only changed keeps its link."""
+    """What is missing at the target is created anew; what is only changed keeps its link."""
     deliver(store, [row("a"), row("b")])
     here(store).forget_delivered("a")
     here(store).forget_delivered("b", keep_link=True)
@@ -244,7 +244,7 @@ def test_forgetting_makes_pending_with_or_without_the_link(store: Store) -> None
 
 
 def test_a_read_of_the_target_says_nothing_about_a_write_that_was_sent_after_it(store: Store) -> None:
-    """While a write is under way - or was cut off - an older read does not make it forgotten; a newer one tells."""
+    """While a write is under way - or was cut off - an older read does not make it forgotten; a newer one decides."""
     deliver(store, [row("a")])
     merge(store, [row("a", "v2"), row("b"), row("c")], 3)
     before = draw(store)

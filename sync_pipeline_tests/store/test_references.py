@@ -59,7 +59,7 @@ def test_what_a_live_record_refers_to_is_referenced(store: Store) -> None:
 
 
 def test_a_record_that_is_deleted_refers_to_something_while_it_is_at_the_target(store: Store) -> None:
-    """Only when it is gone on both sides nothing is left that refers."""
+    """Only when it is deleted in both systems nothing is left that refers."""
     put(store, "e1", user_id="u1")
     mark_deleted(store, "e1", there=True)
     assert found(store, "u1") == {"u1"}
@@ -82,7 +82,7 @@ def test_a_field_may_have_any_name(store: Store, field: str) -> None:
 
 
 def test_kept_is_what_is_deleted_and_still_at_the_target(store: Store) -> None:
-    """Not what lives, nor what is gone from both."""
+    """Not what exists, nor what is deleted in both."""
     for key in ("lives", "kept", "gone"):
         put(store, key, entity=USERS)
     mark_deleted(store, "kept", there=True, entity=USERS)
@@ -131,7 +131,7 @@ def test_an_old_reject_of_a_deleted_reference_is_due(store: Store) -> None:
 
 
 def test_what_has_an_open_event_is_not_asked_for_again(store: Store) -> None:
-    """And never more than a limit at once."""
+    """And never more than a limit together."""
     for key in ("e1", "e2", "e3"):
         reject(store, ENTITY, key, DELETED, "u1")
     assert due(store, limit=2) == ["e1", "e2"]

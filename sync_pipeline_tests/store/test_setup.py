@@ -124,7 +124,7 @@ def test_set_ups_of_other_names_are_others(store: Store) -> None:
 
 
 def test_a_draft_is_published_or_discarded_whole(store: Store) -> None:
-    """There is one; who works on an older one is refused; a transaction that fails leaves it as it is."""
+    """There is one; who works on an older one is refused; a transaction that fails leaves it unchanged."""
     base = put_current(store, "", "a: 1\n", MINE, expected=0)
     first = put_draft(store, "", "a: 2\n", MINE, base_id=base, expected=None)
     with pytest.raises(ChangedMeanwhile):
@@ -158,7 +158,7 @@ def test_old_versions_are_pruned(store: Store) -> None:
 
 
 def test_a_file_is_imported_once(home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With the database; it is renamed, the import is in the audit trail, and the settings are as they were."""
+    """With the database; it is renamed, the import is in the audit trail, and the settings are unchanged."""
     before = load_settings({"SYNC_HOME": str(home)}, root=home.parent, document=REAL)
     caplog.set_level(logging.INFO)
     found = load(home)

@@ -127,7 +127,7 @@ def test_leaving_the_scope_by_a_rule_is_not_a_deletion(store: Store) -> None:
 
 
 def test_a_delivered_record_that_becomes_invalid_keeps_its_last_good_state(store: Store) -> None:
-    """A rejected row changes nothing, but proves that the record is not gone."""
+    """A rejected row changes nothing, but proves that the record is not deleted."""
     deliver(store, [row("a")])
     here(store).mark_deleted(dict.fromkeys(["a"], 2), at(2))
 
@@ -538,7 +538,7 @@ def test_what_a_read_by_id_found_lately_is_absent_only_when_one_misses_it(store:
 
 
 def test_news_is_what_a_batch_would_add_or_change(store: Store) -> None:
-    """Not so a row as it is stored, one that is older than what is stored, a reject, or an exclusion that is known."""
+    """Not so a row equal to the stored one, one that is older than what is stored, a reject, or an exclusion that is known."""
     kept = ["same", "changed", "newer", "rejected", "left", "absent", "other"]
     deliver(store, [row(key) for key in kept])
     merge(store, [row("out", status="excluded", rule="running"), row("left")], 2)

@@ -97,7 +97,7 @@ class Users:
 
 
 def test_a_pair_is_kept_encrypted(store: Store, vault: StoredVault) -> None:
-    """It comes back as it was; the table holds nothing readable of it but when it ends."""
+    """It comes back unchanged; the table holds nothing readable of it but when it ends."""
     assert vault.read() is None
     vault.keep(PAIR)
     assert vault.read() == PAIR
@@ -109,7 +109,7 @@ def test_a_pair_is_kept_encrypted(store: Store, vault: StoredVault) -> None:
 
 
 def test_a_lost_pair_leaves_its_reason(vault: StoredVault) -> None:
-    """The secrets are gone, the reason is there for everyone, and a new consent replaces it."""
+    """The secrets are deleted, the reason is visible to everyone, and a new consent replaces it."""
 
     async def work() -> None:
         async with vault.lock():
@@ -125,7 +125,7 @@ def test_a_lost_pair_leaves_its_reason(vault: StoredVault) -> None:
 
 
 def test_pairs_of_other_accounts_are_others(store: Store, vault: StoredVault) -> None:
-    """Place and name tell them apart, also for the lock."""
+    """Place and name distinguish them, also for the lock."""
     other = StoredVault(store, open_keyring(ENCRYPTION_KEY, Path("unused")), PLACE + " 2")
     vault.keep(PAIR)
 

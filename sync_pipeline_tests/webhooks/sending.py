@@ -26,7 +26,7 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @dataclass
 class Clock:
-    """A clock that stands still until time is let pass."""
+    """A clock that stops until time is advanced."""
 
     at: datetime = START
 

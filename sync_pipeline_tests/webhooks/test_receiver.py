@@ -46,7 +46,7 @@ PATIENCE = 60.0
 
 
 def test_a_delivery_is_kept_before_it_is_answered(sender: Sender) -> None:
-    """200 means committed: another connection sees it at once, body and all."""
+    """200 means committed: another connection sees it immediately, body and all."""
     answer = sender.send(entry("e1", description="Grüße"))
 
     assert (answer.status_code, answer.json()) == (200, {"status": "stored"})
@@ -127,7 +127,7 @@ def test_a_giant_body_without_a_length_is_cut_off(sender: Sender) -> None:
 
 
 def test_a_body_that_breaks_off_changes_nothing(sender: Sender) -> None:
-    """Whoever hangs up halfway has delivered nothing."""
+    """A sender that hangs up halfway has delivered nothing."""
     host, port = sender.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as raw:
         raw.sendall(
@@ -167,7 +167,7 @@ def test_a_body_need_not_name_the_workspace(sender: Sender) -> None:
 
 
 def test_both_tokens_are_good_after_a_rotation(sender: Sender, clock: Clock) -> None:
-    """The new one at once, the old one for an hour, any older one never; without a restart."""
+    """The new one immediately, the old one for an hour, any older one never; without a restart."""
     sender.send(entry("e1"))
     rotated = sender.hook.with_token("second", clock.now())
     sender.hooks.save(rotated, clock.now())
@@ -237,7 +237,7 @@ def test_a_database_that_is_locked_costs_no_event(store: Store, tmp_path: Path) 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_missing_database_is_reported(store: Store, tmp_path: Path) -> None:
-    """/healthz turns 503, /metrics still answers, a delivery is asked to come back; nothing tells where it lay."""
+    """/healthz turns 503, /metrics still answers, a delivery is asked to come back; nothing reveals the cause."""
     hooks = HookStore(store, open_keyring("", tmp_path / "encryption.key"), HERE)
     with delivering(hooks, add_hook(hooks, UPDATED)) as sender:
         store.engine.dispose()
@@ -345,8 +345,8 @@ def test_ctrl_c_at_any_line_ends_the_receiver(hooks: HookStore, monkeypatch: pyt
     monkeypatch.setattr(uvicorn.Server, "run", lambda *_args, **_more: None)
     ended, is_over, lines = Event(), Event(), count(1)
 
-    def watch(_current: object, _server: object, told: Event, *_more: object) -> None:
-        while not (told.wait(0.05) or is_over.is_set()):  # after Ctrl-C `serve` may not come to set `told`
+    def watch(_current: object, _server: object, stop: Event, *_more: object) -> None:
+        while not (stop.wait(0.05) or is_over.is_set()):  # after Ctrl-C `serve` may not come to set it
             pass
 
     monkeypatch.setattr(server, "_until_newer", watch)

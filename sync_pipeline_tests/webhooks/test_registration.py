@@ -143,7 +143,7 @@ def test_a_free_plan_has_room_for_three(people: Team, office: Office, tmp_path: 
 
 
 def test_others_take_room_on_a_paid_plan_too(office: Office) -> None:
-    """Ten webhooks a user, whoever uses them."""
+    """Ten webhooks a user, for all programs together."""
     office.foreign()
 
     assert len(office.register().hooks) == 9
@@ -296,7 +296,7 @@ def test_a_hook_clockify_gave_up_is_reported_and_switched_on(office: Office, put
 
 
 def test_what_the_plan_switched_off_stays_off(office: Office) -> None:
-    """After a downgrade only Clockify's plan can switch it on: told, not tried."""
+    """After a downgrade only Clockify's plan can switch it on: reported, not tried."""
     office.register()
     office.team.control("POST", "options", {"plan": "free"})
 

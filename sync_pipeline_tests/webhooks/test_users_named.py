@@ -88,7 +88,7 @@ def test_who_joins_is_named_once_they_are_known(us: Team) -> None:
     """The next sync of users knows them, the hook follows with two requests; without news there are none."""
     register(us)
     us.sync("users")
-    assert follow(us) == ("", 1)  # the same users as Clockify listed: looked at once
+    assert follow(us) == ("", 1)  # the same users as Clockify listed: compared only once
     late = join(us, "late")
     assert follow(us) == ("", 0)
     us.sync("users")
@@ -179,7 +179,7 @@ def test_without_such_a_hook_nothing_is_asked(us: Team) -> None:
 
 
 def test_the_sensor_has_the_hooks_follow(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Someone joins, no hook tells of it: polling does, and from then on the hook does."""
+    """Someone joins, no hook reports it: polling does, and from then on the hook does."""
     us.sync()
     register(us)
     us.changes["SYNC_POLL_SECONDS"] = "1"

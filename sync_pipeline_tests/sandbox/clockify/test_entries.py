@@ -119,7 +119,7 @@ def test_deleting_answers_204_and_bulk_the_rows(shared: Api) -> None:
 
 
 def test_bulk_edit_duplicate_batch_and_invoiced(api: Api) -> None:
-    """The remaining verbs: several edits at once, a copy, many by id, the invoiced mark."""
+    """The remaining verbs: several edits together, a copy, many by id, the invoiced mark."""
     first, second = make(api, description="a"), make(api, description="b")
     asked = [{"id": entry["id"], "description": "both", **HOUR} for entry in (first, second)]
     edited = api.send("PUT", f"user/{api.me}/time-entries", asked)

@@ -39,7 +39,7 @@ def listening() -> Iterator[Receiver]:
 
 @pytest.fixture
 def receiver(listening: Receiver) -> Receiver:
-    """The receiver, which has heard nothing yet."""
+    """The receiver, which has received nothing yet."""
     listening.forget()
     return listening
 
@@ -210,7 +210,7 @@ def test_projects_and_tasks_are_sent_in_full(api: Api, receiver: Receiver) -> No
 
 
 def test_people_are_sent_without_their_workspace(api: Api, receiver: Receiver) -> None:
-    """Joining, leaving and coming back tell settings; changes tell three fields, a new address the old one too."""
+    """Joining, leaving and coming back hold settings; changes hold three fields, a new address the old one too."""
     status = ("USER_JOINED_WORKSPACE", "USER_DEACTIVATED_ON_WORKSPACE", "USER_ACTIVATED_ON_WORKSPACE")
     subscribe(api, receiver, *status, "USER_DELETED_FROM_WORKSPACE")
     api.send("POST", "users", {"email": "new@example.org"})
@@ -578,7 +578,7 @@ def test_a_flood_for_a_deleted_webhook_blocks_nothing_else(api: Api, receiver: R
 
 
 def test_logs_outlive_the_sandbox(tmp_path: Any, receiver: Receiver) -> None:
-    """They are written down when it stops; what still waited is gone."""
+    """They are written down when it stops; what still waited is lost."""
     with running_sandbox(tmp_path) as sandbox:
         api = Api(sandbox)
         hook = subscribe(api, receiver, "NEW_TIME_ENTRY")

@@ -29,7 +29,7 @@ def test_a_request_needs_a_token_and_a_version(agency: Agency, headers: dict[str
 
 
 def test_a_token_is_for_the_agency_or_for_one_location_and_has_scopes(agency: Agency) -> None:
-    """The words tell a wrong kind of token from a missing scope."""
+    """The message distinguishes a wrong kind of token from a missing scope."""
     no_route = (401, "This route is not yet supported by the IAM Service. Please update the IAM config.")
     assert agency.refused("GET", "/objects/", AGENCY_TOKEN, params={"locationId": HOME}) == no_route
     saas = {"companyId": COMPANY, "customerId": "cus_sandbox", "subscriptionId": "sub_sandbox"}

@@ -101,7 +101,7 @@ def test_problems_carry_the_request_id(sandbox: Sandbox) -> None:
     ],
 )
 def test_unknown_routes(sandbox: Sandbox, method: str, path: str, status: int, code: str) -> None:
-    """A wrong address is a problem of its own, never mistaken for a record that is gone."""
+    """A wrong address is a problem of its own, never mistaken for a deleted record."""
     answer = sandbox.api.request(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 

@@ -181,7 +181,7 @@ def test_a_program_may_listen_on_any_port_of_this_machine(sandbox: Sandbox, host
     ],
 )
 def test_only_the_port_is_free(sandbox: Sandbox, address: str) -> None:
-    """Host, scheme and path are as they were registered."""
+    """Host, scheme and path must be those that were registered."""
     answer = httpx.get(f"{sandbox.running.url}/oauth/authorize", params={**ASK, "redirect_uri": address})
     assert (answer.status_code, "location" in answer.headers) == (400, False)
 
@@ -210,7 +210,7 @@ def test_withdrawn_consents_are_distinguished_from_expired_ones(sandbox: Sandbox
     ],
 )
 def test_faults_of_the_request_go_back_to_the_client(sandbox: Sandbox, changes: dict[str, str], error: str) -> None:
-    """What the client did wrong is told to the client, with its state."""
+    """A mistake of the client is returned to the client, with its state."""
     back = _authorize(sandbox, {**ASK, **changes})
     assert (back["error"], back["state"]) == (error, "st&te")
 

@@ -108,7 +108,7 @@ def test_security_names_the_scope_that_is_enforced(sandbox: Sandbox, document: d
 
 
 def test_every_way_to_be_refused_is_documented(sandbox: Sandbox, document: dict[str, Any]) -> None:
-    """The codes that tell refused credentials apart are in the document, and the server gives each of them."""
+    """The codes that distinguish refused credentials are in the document, and the server gives each of them."""
     key, other = "sandbox-snapshots-read-only-key", "sandbox-snapshots-users-read-key"
     ended, withdrawn = (
         httpx.post(f"{sandbox.running.snapshots}/oauth/token", data=TOKEN).json()["access_token"] for _ in range(2)

@@ -78,7 +78,7 @@ def test_delete_succeeds_repeatedly(sandbox: Sandbox) -> None:
     ],
 )
 def test_refusals_name_code_and_field(sandbox: Sandbox, changes: dict[str, Any], code: str, field: str) -> None:
-    """What is wrong with an entry is told by code and field; nothing of it is stored."""
+    """What is wrong with an entry is reported by code and field; nothing of it is stored."""
     (result,) = sandbox.batch("time_entries", entry(1, **changes))
     assert (result["status"], result["error"]["code"], result["error"]["field"]) == ("refused", code, field)
     assert sandbox.pages("time_entries") == [[]]

@@ -134,7 +134,7 @@ def test_a_shipped_field_is_changed_by_what_differs(setup: SetupService) -> None
 
 
 def test_dropping(setup: SetupService) -> None:
-    """A dropped shipped field is shown as dropped, and comes back; an own one is gone."""
+    """A dropped shipped field is shown as dropped, and comes back; a custom one is removed."""
     drop_field(setup, "users", "time_zone", since=None)
     found = field(setup, "users", "time_zone")
     assert found.dropped
@@ -176,7 +176,7 @@ mappings:
 
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None:
-    """The form of every shipped field, stored as it is, leaves no trace."""
+    """The form of every shipped field, stored unchanged, leaves no trace."""
     for found in target_fields(setup, entity):
         assert check_field(setup, entity, found.form) == ""
         change_field(setup, entity, found.form, since=None)
@@ -234,7 +234,7 @@ def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, e
     ],
 )
 def test_what_must_not_be_dropped(setup: SetupService, entity: str, name: str, expected: str) -> None:
-    """A field that something else needs stays, and the reason is told."""
+    """A field that something else needs stays, and the reason is shown."""
     found = check_drop(setup, entity, name)
     assert expected in found
     with pytest.raises(ConfigError) as error:
@@ -262,7 +262,7 @@ def test_a_broken_set_up_is_named(setup: SetupService) -> None:
 
 
 def test_preview(us: Team, setup: SetupService) -> None:
-    """Five real records before and after; what is different and what is wrong is told for each."""
+    """Five real records before and after; what is different and what is wrong is shown for each."""
     form = replace(field_form(setup, "users", "name"), transform="trim | upper", max_length="3")
     found = preview_records(setup, "users", form)
     assert 0 < len(found) <= 5
