@@ -76,7 +76,7 @@ def _correct(found: Json, name: str, erratum: Json) -> None:
 
 
 def _change(shape: Json, erratum: Json) -> None:
-    """Rename, retype, add and drop fields; say which may be null, left out, or need not be given."""
+    """Rename, retype, add and drop fields; define which may be null, left out, or need not be given."""
     fields = shape["fields"]
     for old, new in erratum.get("renamed", {}).items():
         fields[new] = fields.pop(old)
@@ -318,7 +318,7 @@ def _schema(kind: Any, answer: bool) -> Json:
     fields = {name: _schema(each, answer) for name, each in kind["fields"].items()}
     return {
         "type": "object",
-        # Not `anyOf`: its errors do not say what is wrong inside.
+        # Not `anyOf`: its errors do not state what is wrong inside.
         "properties": fields | {name: {"if": {"not": NULL}, "then": fields[name]} for name in kind.get("nullable", ())},
         "required": sorted(set(fields) - set(kind.get("optional", ()))) if answer else kind.get("required", []),
         "additionalProperties": False,

@@ -238,7 +238,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what the checks cost."""
+    """Report what the checks cost."""
     exchanges, seconds = config.stash.get(SPENT, [0, 0.0])
     if exchanges:
         verdict = "" if seconds <= ALLOWED else f", MORE THAN THE {ALLOWED} S ALLOWED"

@@ -122,7 +122,7 @@ def _serve(connection: socket.socket) -> None:
 
 
 def _keep(connection: socket.socket, asked: dict[str, Any], *streams: int) -> None:
-    """Fork the process, say which it is, and how it ended."""
+    """Fork the process, send its id, and how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     *pipes, reporting = streams
     pid = os.fork()

@@ -20,7 +20,7 @@ NOT_PASSED_ON = {"host", "connection", "content-length", "accept-encoding"}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What it says to every request; with ``target`` it passes requests on instead."""
+    """Its answer to every request; with ``target`` it passes requests on instead."""
 
     status: int = 200
     body: bytes = b""
@@ -55,7 +55,7 @@ def impostor(part: Part) -> Iterator[str]:
             return format_datetime(utc_now() + part.clock, usegmt=True)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

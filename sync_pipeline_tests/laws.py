@@ -36,7 +36,7 @@ TOGETHER = 10
 DATABASES = ("sqlite", "postgresql")
 
 Play = Callable[[Any], Sequence[str]]
-"""Plays one history and says what is against the law."""
+"""Plays one history and reports what breaks the law."""
 
 
 class Verdict(NamedTuple):
@@ -59,7 +59,7 @@ class Law:
 
 @contextmanager
 def _overlaps(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
-    """Overlapping, held and killed runs: whatever says that it is done has to be."""
+    """Overlapping, held and killed runs: whatever reports that it is done has to be."""
     with stage(root, patch, made) as here:
         yield here.play
 
@@ -179,7 +179,7 @@ LAWS = {
 
 @click.command()
 @click.option("--count", default=1000, show_default=True, help="How many histories.")
-@click.option("--seed", type=int, help="Only the history of this seed, told move by move, and its smallest form.")
+@click.option("--seed", type=int, help="Only the history of this seed, printed move by move, and its smallest form.")
 @click.option("--law", type=click.Choice(list(LAWS)), help="Only histories of this kind (of a seed: overlaps).")
 @click.option("--database", "dialect", type=click.Choice(DATABASES), help="Only on this one (a seed: sqlite).")
 @click.option("--jobs", default=min(os.cpu_count() or 1, 4), show_default=True, help="Processes at work.")
@@ -188,7 +188,7 @@ LAWS = {
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path(".sync/laws.json"),
     show_default=True,
-    help="What is done already: interrupted, the same command goes on there.",
+    help="What is done already: after an interruption the same command continues there.",
 )
 def main(count: int, seed: int | None, law: str | None, dialect: str | None, jobs: int, state: Path) -> None:
     """Random histories of all kinds, by turns on each database. Exit code 1 when one is against a law."""

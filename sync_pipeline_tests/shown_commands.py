@@ -1,4 +1,4 @@
-"""Runs the commands that a page of the docs shows, to compare what they print with what the page says.
+"""Runs the commands that a page of the docs shows, to compare what they print with what the page shows.
 
 ``python -m sync_pipeline_tests.shown_commands`` writes their output into the pages of ``PLAYED``. It is no part of ``make docs``,
 because ids and times change with each run; the test compares without them.

@@ -1,4 +1,4 @@
-"""Clients that do not behave: raw connections that say nothing, too little, too slowly or too much."""
+"""Clients that do not behave: raw connections that send nothing, too little, too slowly or too much."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def connect(url: str, said: bytes = b"", *, address: str = "127.0.0.1") -> socke
 
 @contextmanager
 def crowd(url: str, number: int, said: bytes = b"") -> Iterator[list[socket.socket]]:
-    """So many connections that have all said the same and wait."""
+    """So many connections that have all sent the same and wait."""
     with many_files(number), ExitStack() as held:
         yield [held.enter_context(connect(url, said)) for _ in range(number)]
 
@@ -109,7 +109,7 @@ async def _come_back(url: str, words: bytes, ending: threading.Event) -> None:
 
 
 async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ending: threading.Event) -> None:
-    """Say one letter more, now and then, until the connection is closed."""
+    """Send one letter more, now and then, until the connection is closed."""
     while not ending.is_set():
         with suppress(TimeoutError):
             async with asyncio.timeout(DRIP_SECONDS):

@@ -1,4 +1,4 @@
-"""The docs say what the code does: commands, settings, generated passages, links, verbs."""
+"""The docs describe what the code does: commands, settings, generated passages, links, verbs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_shown_commands_are_understood(page: Path) -> None:
 @pytest.mark.outside
 @pytest.mark.parametrize("page", PLAYED, ids=lambda page: page.name)
 def test_a_page_shows_what_its_commands_print(page: Path, tmp_path: Path) -> None:
-    """Run from top to bottom on a sandbox, the commands of a page print what it says, but for ids and times."""
+    """Run from top to bottom on a sandbox, the commands of a page print what it shows, but for ids and times."""
     assert without_variables(play(page, tmp_path)) == without_variables(page.read_text())
 
 

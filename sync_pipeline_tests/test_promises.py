@@ -167,7 +167,7 @@ def promises_table() -> str:
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.sentence)
 def test_what_keeps_a_promise_exists(promise: Promise) -> None:
-    """Each test that is named is one that pytest runs; a promise without a test says what is missing."""
+    """Each test that is named is one that pytest runs; a promise without a test states what is missing."""
     assert promise.tests or promise.open
     for node in promise.tests:
         file, name = node.split("::")

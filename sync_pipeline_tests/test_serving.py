@@ -38,7 +38,7 @@ class Served:
     held: threading.Event = field(default_factory=threading.Event)
 
     def pass_(self, seconds: float) -> None:
-        """Let time pass, once the server has seen all that was said until now: it answers in order."""
+        """Let time pass, once the server has read all that was sent until now: it answers in order."""
         assert self.visit() == 200
         self.seconds += seconds
 
@@ -61,13 +61,13 @@ class Served:
         return PlainTextResponse("x" * LARGE)
 
     async def talk(self, socket: WebSocket) -> None:
-        """Repeat what is said."""
+        """Echo what is sent."""
         await socket.accept()
         async for said in socket.iter_text():
             await socket.send_text(said)
 
     async def flood(self, socket: WebSocket) -> None:
-        """Say much."""
+        """Send much."""
         await socket.accept()
         self.started.release()
         await socket.send_text("x" * LARGE)

@@ -186,7 +186,7 @@ def test_an_unknown_name(
 def test_names_of_others_and_empty_ones_are_not_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is said of what does not begin like ours, nor of what is not set."""
+    """Nothing is reported about what does not begin like ours, nor of what is not set."""
     notice.cache_clear()
     monkeypatch.setenv("RSYNC_HOEM", "1")
     monkeypatch.setenv("SYNC_HOEM", " ")

@@ -1,4 +1,4 @@
-"""Alerts on figures: what a file of rules says, what it finds in the entries, and what is sent of it."""
+"""Alerts on figures: what a file of rules defines, what it finds in the entries, and what is sent of it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Office:
     written: list[dict[str, Any]] = field(default_factory=list)
 
     def rules(self, text: str) -> None:
-        """What the file says from now on."""
+        """Replace the content of the file."""
         self.file.write_text(textwrap.dedent(text))
 
     def log(self, project: str, person: str, start: datetime, hours: float | None = 1, **more: Any) -> None:
@@ -207,7 +207,7 @@ def test_each_figure_is_what_the_entries_add_up_to(office: Office) -> None:
 
 
 def test_revenue_and_its_margin_are_those_of_the_snapshots_api(office: Office) -> None:
-    """By project and client, in a month or from the beginning, each currency apart; nothing where it says nothing."""
+    """By project and client, in a month or from the beginning, each currency separately; nothing where there is no figure."""
     store, pair = office.session.store, office.session.pair
     months = ("2026-09", "2026-11")
     office.rules("""

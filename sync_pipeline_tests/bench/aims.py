@@ -38,7 +38,7 @@ FEW = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure; without an ``aim`` it is only said."""
+    """One figure; without an ``aim`` it is only printed."""
 
     name: str
     value: float

@@ -149,7 +149,7 @@ def _flood(
 
 
 def _strangers(client: httpx.Client, sandbox: Sandbox) -> dict[str, bytes]:
-    """What they say: two kinds know nothing, one knows the path and guesses, one knows the secret and does not continue."""
+    """What they send: two kinds know nothing, one knows the path and guesses, one knows the secret and does not continue."""
     hooks = client.get(
         f"{sandbox.url}/clockify/api/v1/workspaces/{sandbox.workspace}/webhooks", headers={"X-Api-Key": CLOCKIFY_KEY}
     ).raise_for_status()

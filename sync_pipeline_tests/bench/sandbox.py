@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own, without rate limits, and what it says about what was asked of it."""
+"""A sandbox in a process of its own, without rate limits, and its own counts of the requests it received."""
 
 from __future__ import annotations
 

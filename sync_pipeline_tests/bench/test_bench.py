@@ -1,4 +1,4 @@
-"""The bench measures what it says, at sizes for which that takes seconds; its figures are made as its tables say."""
+"""The bench measures what it claims, at sizes for which that takes seconds; its figures follow from its tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work of a sync is counted, and only falls: the table next to this file says how much there may be."""
+"""The work of a sync is counted, and only falls: the table next to this file states how much there may be."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_a_members_view_deletes_nothing(shell: Shell) -> None:
 
 
 def wrong_paths(shell: Shell) -> dict[str, tuple[dict[str, str], str]]:
-    """Addresses at which something else answers, and what is said about each."""
+    """Addresses at which something else answers, and the message about each."""
     url = shell.team.sandbox.url
     return {
         "Clockify": ({"CLOCKIFY_BASE_URL": f"{url}/clockify"}, "there is no such address. Check CLOCKIFY_BASE_URL ("),
@@ -126,7 +126,7 @@ def test_wrong_base_url(shell: Shell, which: str) -> None:
     [("CLOCKIFY_BASE_URL", "Check CLOCKIFY_BASE_URL ("), ("SNAPSHOTS_BASE_URL", "Check SNAPSHOTS_BASE_URL (")],
 )
 def test_refused_connection(shell: Shell, setting: str, expected: str) -> None:
-    """Nothing answers: said once, with the address; the side that answers is not blamed."""
+    """Nothing answers: reported once, with the address; the side that answers is not blamed."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         bad = shell.with_(**{setting: f"http://127.0.0.1:{unused.getsockname()[1]}"})

@@ -148,7 +148,7 @@ def test_unwritable_database(shell: Shell, place: str) -> None:
 
 
 def test_locked_database(shell: Shell) -> None:
-    """Another program writes, or has the file to itself: said once; afterwards everything is delivered."""
+    """Another program writes, or has the file to itself: reported once; afterwards everything is delivered."""
     shell("status")
     shell.team.forget_stats()
     expected = (
@@ -233,7 +233,7 @@ def test_the_port_of_the_embedded_sandbox_is_in_use(shell: Shell) -> None:
 
 
 def test_the_port_of_the_sandbox_is_in_use(shell: Shell) -> None:
-    """The command that serves it says which port, and how to choose another."""
+    """The command that serves it states which port, and how to choose another."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         message = shell("sandbox", "--port", port, code=2).message

@@ -77,7 +77,7 @@ def test_bad_entries(spoilt: Shell) -> None:
 
 
 def test_a_record_without_an_id(spoilt: Shell) -> None:
-    """A null id: rejected as "(no id)" with what it says; the others are delivered and nothing is deleted."""
+    """A null id: rejected as "(no id)" with its content; the others are delivered and nothing is deleted."""
     victim = ids(spoilt.team, "projects")[0]
     spoilt.sync("--entity", "projects")
     spoil(spoilt.team, "UPDATE projects SET body = json_set(body, '$.id', NULL) WHERE id = ?", victim)
@@ -99,7 +99,7 @@ def test_one_id_twice(spoilt: Shell) -> None:
 
 
 def test_too_many_bad_records_block(spoilt: Shell) -> None:
-    """More than the share allowed: the check blocks, says how many, and not a byte of the batch is written."""
+    """More than the share allowed: the check blocks, reports how many, and not a byte of the batch is written."""
     us = spoilt.team
     spoil(us, "UPDATE time_entries SET shared = replace(shared, '\"REGULAR\"', '\"NAP\"')")
     spoilt.sync("--entity", "users")

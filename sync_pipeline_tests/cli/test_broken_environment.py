@@ -221,7 +221,7 @@ SITUATIONS: Mapping[Situation, Mapping[str, str]] = {
         "webhooks serve": f"Webhooks cannot be received {IN_USE}",
     },
 }
-"""What each command says first where something is wrong."""
+"""What each command prints first where something is wrong."""
 TABLE = [
     pytest.param(situation, command, expected, id=f"{situation.__name__}-{command}")
     for situation, commands in SITUATIONS.items()
@@ -301,7 +301,7 @@ def test_status_in_a_home_of_another_user(shell: Shell) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("--help",), ("preview", "--json")])
 def test_output_that_cannot_be_written(shell: Shell, words: tuple[str, ...]) -> None:
-    """A full disk behind standard output: said on standard error, and not with 0."""
+    """A full disk behind standard output: reported on standard error, and not with 0."""
     with Path("/dev/full").open("w") as full:
         process = subprocess.run(
             [sys.executable, "-m", "sync_pipeline.cli", *words],
@@ -318,7 +318,7 @@ def test_output_that_cannot_be_written(shell: Shell, words: tuple[str, ...]) -> 
 
 
 def test_names_that_the_locale_does_not_have(shell: Shell) -> None:
-    """They are escaped, in a document as JSON does, so that it says the same."""
+    """They are escaped, in a document as JSON does, so that its content is the same."""
     shell.team.put_location("poor", location_name="Zoë 東京 \U0001f600")
     usual = Machine(shell).run("preview")
     assert not usual.out.isascii()

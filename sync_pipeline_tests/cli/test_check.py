@@ -185,7 +185,7 @@ def test_keys(shell: Shell, changes: dict[str, str | None], what: str, expected:
 
 
 def assert_failure(failure: tuple[str, str], what: str, expected: str) -> None:
-    """The probe that failed, and a part of what it said."""
+    """The probe that failed, and a part of its message."""
     assert failure[0] == what
     assert expected in failure[1]
 
@@ -233,7 +233,7 @@ def test_scopes_of_a_token(shell: Shell) -> None:
 
 
 def test_a_trailing_path(shell: Shell) -> None:
-    """The address of a list instead of the API's: one line that says what was meant."""
+    """The address of a list instead of the API's: one line that states what was meant."""
     root = shell.team.sandbox.snapshots
     what, detail = the_failure(shell.with_(SNAPSHOTS_BASE_URL=f"{root}/locations"), "--system", "snapshots")
     assert what == "Snapshots API"
@@ -305,7 +305,7 @@ def test_clock(shell: Shell, system: str, minutes: int, verdict: str, expected: 
     [("free", "free", "ok"), ("free", "paid", "failed"), ("paid", "free", "warning"), ("paid", "paid", "ok")],
 )
 def test_plan(tmp_path: Path, really: str, configured: str, verdict: str) -> None:
-    """What the workspace says of itself against CLOCKIFY_PLAN."""
+    """The plan of the workspace against CLOCKIFY_PLAN."""
     with team(tmp_path, plan=really) as us, shell_for(us, tmp_path, CLOCKIFY_PLAN=configured) as shell:
         plan = found(shell, "--system", "clockify", code=1 if verdict == "failed" else 0)["Clockify plan"]
     assert plan["verdict"] == verdict
@@ -313,7 +313,7 @@ def test_plan(tmp_path: Path, really: str, configured: str, verdict: str) -> Non
 
 
 def test_free_budget(tmp_path: Path) -> None:
-    """On the Free plan a check says what it costs and what is left; when that is too little, nothing is asked."""
+    """On the Free plan a check reports what it costs and what is left; when that is too little, nothing is asked."""
     with team(tmp_path, plan="free", requests_per_hour=30) as us:
         with shell_for(us, tmp_path, CLOCKIFY_PLAN="free") as shell:
             findings = found(shell, "--system", "clockify")

@@ -291,7 +291,7 @@ def test_rejects(shell: Shell) -> None:
 
 
 def test_only_what_the_target_refused_is_retried(shell: Shell) -> None:
-    """What a check rejected is judged anew anyway, and what is no reject at all is said to be none."""
+    """What a check rejected is judged anew anyway, and what is no reject at all is reported as none."""
     for number in range(2):
         shell.team.put_location(f"twin-{number}", location_name="One name", address=str(number))
     shell.sync("--entity", "locations")
@@ -349,7 +349,7 @@ def test_deliveries_fit_a_terminal(synced: Shell, monkeypatch: pytest.MonkeyPatc
 
 
 def test_mapping(shell: Shell) -> None:
-    """Show lists the fields in force; validate says that all is well; both as documents too."""
+    """Show lists the fields in force; validate reports that all is well; both as documents too."""
     assert {row["field"] for row in shell("mapping", "show", "users", "--json", code=0).document["users"]} >= {"email"}
     assert "users: clockify -> snapshots" in shell("mapping", "show", code=0).out
     assert shell("mapping", "validate", "--json", code=0).document["valid"] is True
@@ -358,7 +358,7 @@ def test_mapping(shell: Shell) -> None:
 
 @pytest.mark.parametrize("words", [" ".join(words) for words, _ in commands()])
 def test_every_command_explains_itself(shell: Shell, words: str) -> None:
-    """--help shows what the docstring says, every option has a text, and --json is there."""
+    """--help shows the docstring, every option has a text, and --json is there."""
     command = dict(commands())[tuple(words.split())]
     ended = shell(*words.split(), "--help", code=0)
     assert command.help
@@ -389,7 +389,7 @@ def test_dagster_and_pandas_are_imported_by_commands_that_use_them(module: str) 
 
 
 def test_it_sends_no_telemetry_wherever_it_is_started(shell: Shell) -> None:
-    """From outside of a project, as a cron job starts it: Dagster keeps to our settings, and says nothing of its own."""
+    """From outside of a project, as a cron job starts it: Dagster keeps to our settings, and prints nothing of its own."""
     for name in ("workspace.yaml", "dagster.yaml"):
         (shell.root / name).unlink()
     assert shell("sync", "--entity", "users", code=0).err == ""

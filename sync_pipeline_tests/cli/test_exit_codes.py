@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_order() -> None:
-    """The worst of what happened is said, whatever happened first."""
+    """The worst of what happened is reported, whatever happened first."""
     for several in permutations(ExitCode, 3):
         assert worst(several) == next(code for code in (130, 2, 4, 1, 6, 3, 5, 0) if code in several)
     assert worst([]) == ExitCode.DONE

@@ -27,7 +27,7 @@ WAITING = re.compile(
 
 
 def statuses(home: Path) -> set[str]:
-    """How Dagster says its runs ended; read from its file, as the UI would find it."""
+    """How its runs ended according to Dagster; read from its file, as the UI would find it."""
     with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as history:
         return {status for (status,) in history.execute("SELECT status FROM runs")}
 
@@ -68,7 +68,7 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_a_spent_budget_is_announced(tmp_path: Path) -> None:
-    """On the Free plan with nothing left of the hour, it says until when it waits - and can be interrupted.
+    """On the Free plan with nothing left of the hour, it reports until when it waits - and can be interrupted.
 
     A user who looks at the run in Dagster instead of at the terminal reads the same.
     """
@@ -130,7 +130,7 @@ def test_what_only_looks_says_for_what_it_waits(tmp_path: Path, command: str) ->
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_an_operation_that_was_ended_is_not_sent_again_for_its_key(tmp_path: Path, sent: signal.Signals) -> None:
-    """By Ctrl-C or kill -9 after it was carried out: it says that nothing is known, and its key sends nothing more."""
+    """By Ctrl-C or kill -9 after it was carried out: it reports that nothing is known, and its key sends nothing more."""
     words = ("operations", "run", "clockify.tags.create", "-f", "name=Ended", "--yes", "--once", "k")
     with team(tmp_path, entries=0) as us, shell_for(us, tmp_path) as shell:
         rule = us.sandbox.world.faults.add(read_rule({"kind": "hold_after", "route": "POST */tags", "count": 1}))

@@ -388,6 +388,6 @@ def test_over_standard_input_and_output(shell: Shell) -> None:
 
 
 def test_without_the_sdk(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One message says what to install."""
+    """One message states what to install."""
     monkeypatch.setitem(sys.modules, "mcp.server", None)
     assert "pip install 'sync-pipeline[mcp]'" in shell("mcp", code=2).message

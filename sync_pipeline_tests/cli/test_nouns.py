@@ -47,7 +47,7 @@ def test_settings(shell: Shell) -> None:
 
 
 def test_what_was_set_up_is_from_the_store(shell: Shell) -> None:
-    """With `init`, without a variable; what the environment says still wins."""
+    """With `init`, without a variable; what the environment sets still wins."""
     names = ("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "CLOCKIFY_PLAN")
     bare = shell.with_(**dict.fromkeys([*names, "SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY", "SYNC_MODE"]))
     with_key = bare.with_(KEY=SNAPSHOTS_KEY)

@@ -80,7 +80,7 @@ def test_what_is_held_is_allowed_or_declined_by_its_number(emptied: Shell) -> No
 
 
 def assert_declined(shell: Shell, number: str) -> None:
-    """`status` says who declined it when and what happens next, before and after the next sync, and advises nothing."""
+    """`status` states who declined it when and what happens next, before and after the next sync, and advises nothing."""
     (line,) = [one for one in shell("status", code=0).warnings if "time_entries, last sync held deletes: " in one]
     moment = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
     (approval,) = shell("approvals", "list", "--json", code=0).document["approvals"]

@@ -1,4 +1,4 @@
-"""`prepare`, and what `check` says of it: on the sandbox's HighLevel."""
+"""`prepare`, and what `check` reports about it: on the sandbox's HighLevel."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_where_only_the_agency_may_make_objects(agency: Shell) -> None:
 
 
 def test_the_scope_of_a_narrowing_is_asked_for_only_where_it_is_narrowed(agency: Shell) -> None:
-    """With a customer named, the check reads its locations as a sync does, and says which scope is missing."""
+    """With a customer named, the check reads its locations as a sync does, and states which scope is missing."""
     us = agency.team
     switch(us, prepare=True)
     assert "SaaS customer" not in said(agency, code=0)

@@ -196,7 +196,7 @@ def test_months_with_days_that_are_not_read_yet_say_so(shell: Shell) -> None:
 
 
 def test_revenue_is_read_without_a_daemon(shell: Shell) -> None:
-    """A report says when it was read last, and how to read it; reading it is a choice, and what fails is an error."""
+    """A report states when it was read last, and how to read it; reading it is a choice, and what fails is an error."""
     first = shell("report", "performance", code=0)
     hint = "Revenue has not been read yet. Read it now: sync-pipeline report performance --read-revenue"
     assert hint in " ".join(first.out.split())

@@ -80,7 +80,7 @@ def test_a_mapping_published_for_changed_records_only(typed: Shell) -> None:
 
 
 def test_from_nothing_to_live_and_back(typed: Shell) -> None:
-    """init, trial, live on; then another key is entered: not live any more, and `status` says why."""
+    """init, trial, live on; then another key is entered: not live any more, and `status` states why."""
     assert typed("status", "--json", code=0).document["mode"] == "sandbox"
     document = typed(*ON_THE_SANDBOX, code=0).document
     assert {side["state"] for side in document["connections"].values()} == {"connected"}
@@ -109,7 +109,7 @@ def test_from_nothing_to_live_and_back(typed: Shell) -> None:
 
 
 def test_real_accounts_are_only_looked_at_until_they_are_live(us: Team, typed: Shell, tmp_path: Path) -> None:
-    """Sync shows a preview and says why, exit 3, nothing is written; after trial and live it syncs."""
+    """Sync shows a preview and states why, exit 3, nothing is written; after trial and live it syncs."""
     typed(*by_address(us, tmp_path), code=0)
     us.forget_stats()
     shown = typed("sync", code=3)

@@ -125,7 +125,7 @@ def test_several_entities(shell: Shell) -> None:
 
 
 def test_days_that_no_entity_has_are_not_ignored_silently(shell: Shell) -> None:
-    """Users have no days: that --from has no effect is said."""
+    """Users have no days: that --from has no effect is reported."""
     (warning,) = shell("sync", "users", "--from", day(3).isoformat(), code=0).warnings
     assert warning == "--from and --to have no effect: users are always synced in full."
 
@@ -156,7 +156,7 @@ def test_verbose(shell: Shell) -> None:
 
 
 def test_no_input(shell: Shell) -> None:
-    """A command that has to ask says how to answer it beforehand."""
+    """A command that has to ask states how to answer it beforehand."""
     assert "--no-input asks nothing: add --yes" in shell("disconnect", "clockify", "--no-input", code=2).err
     message = shell("--no-input", "credentials", "rotate", "clockify.api_key", code=2).err
     assert "--no-input asks nothing: say where the new secret is" in message

@@ -1,4 +1,4 @@
-"""Configuration counts only where no other user can have written it; which `.env` is read is said once."""
+"""Configuration counts only where no other user can have written it; which `.env` is read is reported once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sync_pipeline_tests.harness import clean_environ
 
 STRANGER = 54_321
 """A user who exists nowhere."""
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to somebody else")
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to another user")
 USERS = "fields:\n  email: {source: email, function: evil.run}\n"
 EVIL = "from pathlib import Path\nPath(__file__).with_name('was_here').touch()\ndef run(value):\n    return value\n"
 
@@ -189,7 +189,7 @@ def test_the_search_ends_at_the_home_directory(tmp_path: Path, monkeypatch: pyte
 
 
 def test_which_env_file_was_read_is_said_once(shared: Shared) -> None:
-    """Each command says it in one line, next to what it prints."""
+    """Each command reports it in one line, next to what it prints."""
     for words in (("status", "--json"), ("check", "--json"), ("mapping", "show", "users")):
         ended = shared.shell(*words, code=0)
         assert ended.err.splitlines() == [f"Settings are read from {shared.root / '.env'}."]
@@ -197,7 +197,7 @@ def test_which_env_file_was_read_is_said_once(shared: Shared) -> None:
 
 
 def test_without_an_env_file_nothing_is_said(shell: Shell) -> None:
-    """There is nothing to say."""
+    """There is nothing to report."""
     assert shell("status", code=0).err == ""
 
 

@@ -166,7 +166,7 @@ def test_a_token_that_fits_in_no_header_is_not_kept(name: str) -> None:
 
 @pytest.mark.parametrize("status", [200, 400])
 def test_an_answer_for_a_token_that_is_nested_deep_is_no_crash(status: int) -> None:
-    """What cannot be written out counts as not said."""
+    """What cannot be written out counts as not given."""
     body = b",".join(
         b'"%s":%s' % (name, NESTED) for name in (b"scope", b"refresh_token", b"error", b"error_description")
     )
@@ -183,7 +183,7 @@ def test_an_answer_for_a_token_that_is_nested_deep_is_no_crash(status: int) -> N
 
 @pytest.mark.parametrize("name", ["message", "code", "detail"])
 def test_a_refusal_that_is_nested_deep_is_no_crash(name: str) -> None:
-    """What cannot be written out counts as not said."""
+    """What cannot be written out counts as not given."""
     body = b'{"%s":%s}' % (name.encode(), NESTED)
     with scripted(in_turn(reply(401, body=body))) as server, pytest.raises(NotAuthorized) as caught:
         ask(server, Limits())
@@ -333,7 +333,7 @@ TOKENS: dict[str, tuple[Script, Limits, type[SyncError], str]] = {
 
 @pytest.mark.parametrize("kind", TOKENS)
 def test_a_token_is_no_larger_and_no_later(kind: str) -> None:
-    """A client's own token, a person's consent: the same limits, and no secret in what is said."""
+    """A client's own token, a person's consent: the same limits, and no secret in any message."""
     script, limits, error, said = TOKENS[kind]
     client = Credentials(client_id="me", client_secret="s3cret-of-ours")
 

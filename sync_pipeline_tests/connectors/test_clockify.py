@@ -1,4 +1,4 @@
-"""Clockify: lists, reads by id, clients as a target, and what wrong settings say."""
+"""Clockify: lists, reads by id, clients as a target, and the messages about wrong settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One client: our turn, the request, the retry table, errors that say what to fix."""
+"""One client: our turn, the request, the retry table, errors that name the fix."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_retry_after_is_honoured(style: str) -> None:
 
 @pytest.mark.parametrize("answer", [reply(429), reply(429, body=b"slow down", kind="text/plain")])
 def test_a_bare_429_backs_off(answer: bytes) -> None:
-    """A 429 that says nothing is waited for like any trouble, also for a write that may not be sent twice."""
+    """A 429 without a time is waited for like any failure, also for a write that may not be sent twice."""
     with scripted(in_turn(answer, answer, OK)) as server:
         time = Time()
         assert ask(server, "POST", time=time, json={"a": 1}).data == {"ok": True}
@@ -146,7 +146,7 @@ def test_a_bare_429_backs_off(answer: bytes) -> None:
 
 
 def test_too_long_a_wait_is_reported() -> None:
-    """When the target wants more patience than there is, the error says until when."""
+    """When the target wants more patience than there is, the error states until when."""
     with scripted(in_turn(reply(429, Retry_After="86400"))) as server:
         message = refusal(server, RetryableApiError)
     assert "asked to wait until 2026-01-02 00:00:00 UTC. Run it again then." in message

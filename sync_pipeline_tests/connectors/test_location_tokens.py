@@ -117,7 +117,7 @@ def test_the_company_asks_for_the_agency_and_the_location_for_its_records(us: Hi
     with us.session() as session:
         there = account(session)
         assert session.call(there.company) == COMPANY
-        assert not there.granted  # nothing is said before both were used
+        assert not there.granted  # nothing is revealed before both were used
         session.call(there.probe, "locations")
         session.call(there.probe, "users")
         assert {"oauth.write", "objects/record.write"} <= (there.granted or set())
@@ -273,13 +273,13 @@ def test_the_app_is_removed_and_installed_again(us: HighLevelTeam) -> None:
 
 
 def shown(us: HighLevelTeam) -> tuple[str, str]:
-    """What the pages say about the connection."""
+    """What the pages show about the connection."""
     _, found = connections(SetupService("ann (test)", root=us.home.parent, environ=us.environ))
     return found.state, found.detail
 
 
 def checked(us: HighLevelTeam) -> str:
-    """What `check` says about the account."""
+    """What `check` reports about the account."""
     with us.session() as session:
         return {one.what: one.detail for one in diagnose(session, ["snapshots"])}["HighLevel account"]
 
@@ -320,7 +320,7 @@ def test_a_scope_that_the_app_lacks_is_not_a_missing_app(us: HighLevelTeam) -> N
 
 
 def test_a_client_alone_gets_no_tokens(tmp_path: Path) -> None:
-    """There is no such grant; it says how else."""
+    """There is no such grant; the message states the alternative."""
     with highlevel_team(tmp_path, **FEW) as us:
         us.changes |= APP | {"SNAPSHOTS_AUTH": "client_credentials"}
         with (

@@ -84,7 +84,7 @@ def test_a_refused_report_is_no_records_fault() -> None:
     ],
 )
 def test_generic_profile(seen: AttemptResult, action: Action) -> None:
-    """The generic profile's own rows are between what any server may do and what HTTP says."""
+    """The generic profile's own rows are between what any server may do and what HTTP defines."""
     assert decide(load_profile().retry, seen).action is action
 
 

@@ -21,7 +21,7 @@ GENERIC = Path(load_profile.__code__.co_filename).with_name("profiles") / "gener
     ],
 )
 def test_an_entity_follows_from_the_patterns(entity: str, id_field: str, read: str, write: str) -> None:
-    """Id field and scopes follow from the patterns unless the file says otherwise, also for an invented entity."""
+    """Id field and scopes follow from the patterns unless the file states otherwise, also for a custom entity."""
     profile = load_profile()
     assert (profile.id_field(entity), profile.scope(entity), profile.scope(entity, write=True)) == (
         id_field,

@@ -25,7 +25,7 @@ def user(number: int, **changes: Any) -> dict[str, Any]:
 
 
 def test_batches_merge_and_report_each_record(sandbox: Running) -> None:
-    """More records than a batch holds: one outcome each, in order; refused ones say why; absent fields are kept."""
+    """More records than a batch holds: one outcome each, in order; refused ones with the reason; absent fields are kept."""
 
     async def work() -> None:
         async with snapshots_at(sandbox) as client:

@@ -154,7 +154,7 @@ def test_a_consent_that_was_withdrawn_is_given_up(sandbox: Running, vault: Store
 
 
 def test_without_consent_nothing_is_sent(vault: StoredVault) -> None:
-    """An empty vault says what is missing."""
+    """An empty vault states what is missing."""
     with scripted(answering(FRESH)) as server, pytest.raises(FatalApiError, match="consent has not been given yet"):
         ask(vault, server.url)
     assert server.asked == []

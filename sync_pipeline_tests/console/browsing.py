@@ -165,7 +165,7 @@ class Browser:
         """Look at progress until nothing is under way any more."""
         pause, deadline = Event(), monotonic() + PATIENCE_SECONDS
         while (answer := self.get(path)).headers["x-under-way"] == "yes":
-            assert monotonic() < deadline, "it takes for ever"
+            assert monotonic() < deadline, "it never ends"
             pause.wait(0.05)
         return answer
 

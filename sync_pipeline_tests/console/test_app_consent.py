@@ -89,7 +89,7 @@ def test_from_the_consent_to_the_sub_account(browser: Browser, us: Team) -> None
 
 
 def test_the_app_is_taken_out_of_the_sub_account(browser: Browser, us: Team) -> None:
-    """Between the list and the choice: it is said next to the choice, and nothing is connected."""
+    """Between the list and the choice: it is reported next to the choice, and nothing is connected."""
     browser.get(decide(authorize(browser), "approve"))
     us.control("POST", "highlevel", {"uninstalled": [HOME]})
     answer = connect(browser, HOME)

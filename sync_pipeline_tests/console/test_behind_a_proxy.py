@@ -312,7 +312,7 @@ def shared_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
 
 
 def test_a_stranger_forwards_nothing(shared_two: Two) -> None:
-    """Who is not the proxy says nothing about the browser, true or not."""
+    """What any other sender states about the browser is ignored, true or not."""
     public = urlsplit(shared_two.proxy.url).netloc
     assert shared_two.direct(STRANGER, host="internal:8770", x_forwarded_host=public).status_code == 421
     assert shared_two.direct(STRANGER, x_forwarded_host="evil.example", x_forwarded_proto="http").status_code == 401
@@ -364,7 +364,7 @@ def test_what_would_let_anyone_in_is_refused(tmp_path: Path, environ: Mapping[st
 
 
 async def _ui(scope: Scope, receive: Receive, send: Send) -> None:
-    """In place of Dagster's pages: says whether it may only be read."""
+    """In place of Dagster's pages: states whether it may only be read."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -388,7 +388,7 @@ def ui(shared_two: Two) -> Iterator[tuple[int, SignIn]]:
 
 
 def test_the_ui_knows_users_and_sessions(ui: tuple[int, SignIn]) -> None:
-    """Only admins change something; a link that another instance made signs in; nothing is said to strangers."""
+    """Only admins change something; a link that another instance made signs in; nothing is revealed to strangers."""
     port, other = ui
     url, host = f"http://127.0.0.1:{port}", {"host": "dagster.example"}
     ana, ben = ({**host, "x-forwarded-user": name} for name in ("ana", "ben"))

@@ -142,7 +142,7 @@ def test_a_key_is_replaced_in_place(here: Connected) -> None:
 
 
 def test_disconnecting_asks_for_the_name(here: Connected) -> None:
-    """A page says what is forgotten and what stays; another name changes nothing; a form of an older page leads here."""
+    """A page states what is forgotten and what stays; another name changes nothing; a form of an older page leads here."""
     workspace, page = here.us.clockify("GET", "")["name"], f"{HERE}/disconnect"
     assert "What is kept" in here.text(page)
     before = here.setup.revision()

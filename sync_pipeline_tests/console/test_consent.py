@@ -52,7 +52,7 @@ def test_someone_refuses(browser: Browser, office: Team) -> None:
     ],
 )
 def test_errors_are_distinguished(browser: Browser, office: Team, error: str, expected: str) -> None:
-    """Each with what to do; what the target says is shown as text."""
+    """Each with what to do; the target's message is shown as text."""
     state = parse_qs(urlsplit(authorize(browser, office)).query)["state"][0]
     url = f"{browser.console.url}/snapshots/callback"
     answer = browser.client.get(url, params={"error": error, "error_description": "<script>x</script>", "state": state})

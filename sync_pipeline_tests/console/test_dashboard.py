@@ -214,7 +214,7 @@ def test_a_period_that_is_none(us: Us, query: str, why: str) -> None:
 
 
 def test_a_filter_that_no_database_can_hold_finds_nothing(tmp_path: Path, postgres: Server) -> None:
-    """PostgreSQL refuses NUL in a text: the page says that nothing is like that, in all its forms."""
+    """PostgreSQL refuses NUL in a text: the page reports that nothing is like that, in all its forms."""
     with at_home(tmp_path, SYNC_DATABASE_URL=postgres.create()) as us:
         fill(us)
         for name in ("client", "project", "person", "week", "currency"):

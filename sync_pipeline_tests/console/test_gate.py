@@ -52,7 +52,7 @@ def test_names_of_loopback_lead_to_the_host(browser: Browser, name: str) -> None
 
 @pytest.mark.parametrize("path", ["/", "/trail", "/static/console.css"])
 def test_other_sites_read_nothing(browser: Browser, path: str) -> None:
-    """A link that a person follows leads here; what a page loads by itself does not, whatever the cookie says."""
+    """A link that a person follows leads here; what a page loads by itself does not, whatever the cookie holds."""
     link = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
     for site in ("cross-site", "same-site"):
         assert browser.get(path, sec_fetch_site=site, **link).status_code == 200

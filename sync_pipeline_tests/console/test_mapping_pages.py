@@ -176,7 +176,7 @@ def test_changes_gather_until_they_are_published(live: Browser) -> None:
 
 
 def test_back_to_a_version(live: Browser) -> None:
-    """The list says who changed what; going back is a draft that can be discarded."""
+    """The list states who changed what; going back is a draft that can be discarded."""
     setup = live.console.console.setup
     before = setup.settings().setup_version
     setup.change({"mappings.users.fields.time_zone": "drop"}, "mapping changed", "by a script")

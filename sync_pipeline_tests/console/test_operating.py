@@ -94,7 +94,7 @@ def test_why_a_run_failed(ana: Browser, setup: SetupService) -> None:
 
 
 def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:
-    """What is no run of Dagster, and is in no list of runs, says why next to its entity."""
+    """Of what is no run of Dagster, and in no list of runs, the reason is next to its entity."""
     with setup.reading() as session:
         at = session.now()
         sync = session.ledger("users").syncs.begin(observed_at=at, at=at)
@@ -103,7 +103,7 @@ def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:
 
 
 def test_what_was_declined_is_not_advised_any_more(office: Team, ana: Browser, setup: SetupService) -> None:
-    """The card of the entity and the page of the run say who declined it when and what happens next; allowed, that."""
+    """The card of the entity and the page of the run show who declined it when and what happens next; allowed, that."""
     made = [office.clockify("POST", "/projects", {"name": f"Short-lived {number}"})["id"] for number in range(8)]
     with setup.session() as session:
         office.sync_one(session, "projects")
@@ -126,7 +126,7 @@ def test_what_was_declined_is_not_advised_any_more(office: Team, ana: Browser, s
 
 
 def test_what_is_left_of_the_hour(ana: Browser, setup: SetupService) -> None:
-    """On the Free plan steps 1 and 4 say what is used, what is left and when all of it is free again."""
+    """On the Free plan steps 1 and 4 state what is used, what is left and when all of it is free again."""
     assert "Requests to Clockify" not in text(ana, "/clockify")
     setup.change({"clockify.plan": "free"}, "plan", "free")
     with setup.reading() as session:
@@ -170,7 +170,7 @@ def text(browser: Browser, path: str) -> str:
 
 
 def test_a_write_whose_answer_was_lost_is_not_offered_again(office: Team, ana: Browser) -> None:
-    """Its page says to look first, and its button only shows the request."""
+    """Its page asks to look first, and its button only shows the request."""
     here = "/settings/operations/clockify.projects.create"
     page = Page(ana.post(here, {"in.name": "Lost on the way"}).text)
     office.fault("cut_after", "POST */projects", count=1)

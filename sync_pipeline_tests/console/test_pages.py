@@ -1,4 +1,4 @@
-"""The pages: well-formed, labelled, titled, and safe whatever the data says."""
+"""The pages: well-formed, labelled, titled, and safe whatever the data holds."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_an_instant_check_says_what_is_wrong_and_shows_what_it_does(browser: Bro
 
 
 def test_a_problem_is_linked_to_its_field(browser: Browser) -> None:
-    """The summary on top leads to the input, which says that it is wrong and why."""
+    """The summary on top leads to the input, which states that it is wrong and why."""
     page = Page(
         browser.post("/mapping/users", {"is_new": "1", "name": "nick", "source": "name", "transform": "nonsense"}).text
     )
@@ -113,7 +113,7 @@ def test_a_new_field_takes_no_others_place(browser: Browser) -> None:
 def test_a_mistake_of_ours_is_reported_without_a_traceback(
     browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The page has a sentence; the log says where, but not what, which may hold anything."""
+    """The page has a sentence; the log states where, but not what, which may hold anything."""
     monkeypatch.setattr(browser.console.console, "work", "a secret")
     answer = browser.get("/check")
 

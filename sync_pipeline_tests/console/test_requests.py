@@ -147,7 +147,7 @@ def test_without_a_daemon_the_page_reports_it(tmp_path: Path) -> None:
 
 
 def test_progress_is_read_from_the_row(browser: Browser) -> None:
-    """The part that refreshes itself says whether it continues; looking at it keeps no session alive."""
+    """The part that refreshes itself states whether it continues; looking at it keeps no session alive."""
     press(browser, **ASKED)
     with browser.console.console.setup.reading() as session:
         assert take(session.store, 1)

@@ -129,7 +129,7 @@ def test_a_value_of_the_environment_is_locked(tmp_path: Path) -> None:
 
 
 def test_the_lab_breaks_and_repairs_the_sandbox(desk_browser: Browser) -> None:
-    """Each button does what it says, by the sandbox's own controls; it is in the audit trail."""
+    """Each button does what its label states, by the sandbox's own controls; it is in the audit trail."""
     assert "Everything works" in desk_browser.page(LAB).text
     for name, one in EXPERIMENTS.items():
         if name != "reset":

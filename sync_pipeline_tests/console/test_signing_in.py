@@ -151,7 +151,7 @@ def test_a_browser_that_finds_no_names_below_localhost(tmp_path: Path) -> None:
 
 
 def test_a_host_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    """A name that others can own is none; a damaged file says how to get another one."""
+    """A name that others can own is none; a damaged file states how to get another one."""
     with pytest.raises(ConfigError, match="SYNC_CONSOLE_HOST"):
         load_settings({"SYNC_CONSOLE_HOST": "console.example"}, root=tmp_path)
     settings = load_settings({}, root=tmp_path)
@@ -162,7 +162,7 @@ def test_a_host_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_home_has_one_console(tmp_path: Path) -> None:
-    """The second one says how to reach the first."""
+    """The second one states how to reach the first."""
     with (
         consoling(tmp_path / "home"),
         pytest.raises(ConfigError, match="console link"),

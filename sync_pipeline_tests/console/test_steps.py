@@ -126,7 +126,7 @@ def test_the_profile_is_chosen_and_the_return_address_copied(desk_browser: Brows
 
 
 def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Team) -> None:
-    """The page says on which day it was stored."""
+    """The page states on which day it was stored."""
     connect(desk_browser, office)
 
     assert "Stored on 20" in desk_browser.page("/clockify").text

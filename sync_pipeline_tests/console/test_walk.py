@@ -215,7 +215,7 @@ def the_first_sync_runs(daemon: Live) -> None:
 
 
 def nothing_happens_by_itself(daemon: Live) -> None:
-    """No sensor asks for a run, and each says why."""
+    """No sensor asks for a run, and each states why."""
     for name in (FIRST_SYNC, *ENTITIES):
         tick = daemon.look(name)
         assert tick.requests == []
@@ -302,7 +302,7 @@ def is_at_target(us: Developing, project: str) -> bool:
 
 
 def last_success_everywhere(ana: Walker) -> bool:
-    """The home page says of no entity that it was never synced."""
+    """The home page reports no entity as never synced."""
     ana.again()
     return ana.page.locator(".flows").get_by_text("never").count() == 0
 

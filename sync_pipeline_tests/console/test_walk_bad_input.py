@@ -160,7 +160,7 @@ def test_consent_is_answered_to_who_asked_once(ana: Walker, chrome: Browser, con
     "elsewhere", ["https://evil.example", "//evil.example", r"/\\evil.example", "javascript:alert(1)"]
 )
 def test_nothing_leads_elsewhere(ana: Walker, console: RunningConsole, elsewhere: str) -> None:
-    """Whatever an address or a form says about where to go next."""
+    """Whatever an address or a form states about where to go next."""
     for name in ("next", "back", "url", "redirect_uri", "return_to"):
         ana.page.goto(f"{console.link()}&{name}={elsewhere}")
         ana.is_at("/")

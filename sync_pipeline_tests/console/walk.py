@@ -30,7 +30,7 @@ LOOKS = (
     (PHONE, "dark"),
     (PHONE, "light", "color-contrast"),
 )
-# Chromium notes each page that says no; that they say no is what tests look at.
+# Chromium notes each page with an error status; that they have one is what tests look at.
 PAGES_THAT_SAY_NO = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
 WIDER_THAN_THE_SCREEN = """
 () => [...document.querySelectorAll("body, body *")]
@@ -70,7 +70,7 @@ class Watch:
         context.on("dialog", self._dialog)
 
     def _request(self, request: Request) -> None:
-        """A link leads where it says; whatever else a page asks for is of its own origin."""
+        """A link leads where its text states; whatever else a page asks for is of its own origin."""
         to = urlsplit(request.url)
         if request.is_navigation_request():
             is_other = not is_local(to.netloc)
@@ -120,11 +120,11 @@ class Walker:
         self.page.reload()
 
     def press(self, name: str) -> None:
-        """Press a button by what it says."""
+        """Press a button by its label."""
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def follow(self, name: str) -> None:
-        """Follow a link by what it says."""
+        """Follow a link by its text."""
         self.page.get_by_role("link", name=name, exact=True).first.click()
 
     # -- seeing -------------------------------------------------------------------------------------------------
@@ -139,7 +139,7 @@ class Walker:
         expect(self.page.get_by_text(text).filter(visible=True).first).to_be_visible(timeout=PATIENCE_MS)
 
     def sees_notice(self, text: str) -> None:
-        """A notice on top says what was done."""
+        """A notice on top states what was done."""
         expect(self.page.get_by_role("status").filter(has_text=text)).to_be_visible(timeout=PATIENCE_MS)
 
     def is_refused_at(self, name: str, text: str | re.Pattern[str]) -> None:

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.outside
 
 
 def as_documented(text: str) -> str:
-    """The storage section that the docs say to put in place of ours."""
+    """The storage section that the docs give to put in place of ours."""
     docs = (ROOT / "docs" / "operations.md").read_text()
     section = docs.partition("```yaml\nstorage:\n")[2].partition("```")[0]
     assert section

@@ -110,7 +110,7 @@ def test_days_that_were_loaded_before_reports_are_read_again(us: Team, on: Live)
 
 
 def test_nothing_happens_while_it_is_off(us: Team, on: Live) -> None:
-    """Not live: it says why, and asks for nothing."""
+    """Not live: it states why, and asks for nothing."""
     us.changes["SYNC_MODE"] = "dry_run"
     on.renew()
     tick = on.look(NAME)

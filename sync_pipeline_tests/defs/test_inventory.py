@@ -139,7 +139,7 @@ def test_sensors(defs: dg.Definitions) -> None:
 
 
 def test_sensors_say_first_what_they_watch(defs: dg.Definitions) -> None:
-    """Their names are those of the assets, so the first words of the description say what each is."""
+    """Their names are those of the assets, so the first words of the description state what each is."""
     said = {sensor.name: str(sensor.description) for sensor in defs.get_repository_def().sensor_defs}
 
     assert said["users"].startswith("Watches Clockify for changed users and starts the runs that sync them.")
@@ -169,7 +169,7 @@ def test_assets_lead_to_the_console(tmp_path: Path) -> None:
 
 
 def test_the_switch_needs_no_restart(defs: dg.Definitions) -> None:
-    """Sensors and schedules always look whether live syncing is on; what they do when it is not, they say."""
+    """Sensors and schedules always look whether live syncing is on; what they do when it is not, they report."""
     repository = defs.get_repository_def()
 
     assert {sensor.default_status.value for sensor in repository.sensor_defs} == {"RUNNING"}

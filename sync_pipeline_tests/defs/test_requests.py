@@ -60,7 +60,7 @@ def work_off(on: Live, most: int = 12) -> list[str]:
         jobs += tick.jobs
         if not tick.requests:
             return jobs
-    raise AssertionError("it goes on for ever")
+    raise AssertionError("it does not end")
 
 
 def test_sync_now_syncs_everything_in_dependency_order(us: Team, on: Live) -> None:

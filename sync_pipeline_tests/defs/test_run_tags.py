@@ -1,4 +1,4 @@
-"""What people filter runs by, and what a run says of itself in the UI."""
+"""What people filter runs by, and what a run shows of itself in the UI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules: the runs they ask for do what they say, and none begins while the last one has not ended."""
+"""Schedules: the runs they ask for do what they state, and none begins while the last one has not ended."""
 
 from __future__ import annotations
 
@@ -158,11 +158,11 @@ def test_a_change_overtakes_the_queued_runs_of_a_backfill(us: Team, on: Live) ->
 
 
 def started(on: Live, job: str, process: str) -> dg.DagsterRun:
-    """A run that says it is executed by that process."""
+    """A run that states it is executed by that process."""
     made = on.instance.create_run_for_job(
         on.defs.resolve_job_def(job), tags={PROCESS_TAG: process}, status=dg.DagsterRunStatus.STARTED
     )
-    on.instance.report_engine_event("It has begun.", made)
+    on.instance.report_engine_event("It has started.", made)
     return made
 
 

@@ -36,7 +36,7 @@ def stopped(us: Team) -> list[Json]:
 
 
 def test_an_edit_arrives_by_one_read_and_one_write(us: Team, on: Live) -> None:
-    """One event: a targeted run that reads and writes once, closes it and says what it did; the next tick is quiet."""
+    """One event: a targeted run that reads and writes once, closes it and reports what it did; the next tick is quiet."""
     entry = stopped(us)[0]
     edited = us.change_entry(entry, description="edited")
     on.event("TIME_ENTRY_UPDATED", "time_entries", edited)

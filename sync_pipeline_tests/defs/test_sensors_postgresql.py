@@ -54,7 +54,7 @@ def test_an_edited_client_is_corrected_and_our_echo_ends(us: Team, on: Live) -> 
     us.clockify("PUT", f"/clients/{client['id']}", {**kept, "address": "Somebody's idea"})
     body = {"id": client["id"], "name": client["name"]}
     us.forget_stats()
-    for _ in range(3):  # Clockify says the same each time: an address is not in a client's event
+    for _ in range(3):  # Clockify sends the same each time: an address is not in a client's event
         assert on.event("CLIENT_UPDATED", "locations", body)
         on.drain("locations")
 

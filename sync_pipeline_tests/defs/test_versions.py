@@ -87,7 +87,7 @@ def test_the_source_asset_shows_each_read(us: Team, monkeypatch: pytest.MonkeyPa
 
 
 def observed(instance: dg.DagsterInstance, entity: str) -> dict[str, Any]:
-    """What the newest observation of an entity's source at Clockify says."""
+    """What the newest observation of an entity's source at Clockify holds."""
     found = instance.fetch_observations(dg.AssetKey(["clockify", entity]), limit=1).records
     assert found
     observation = found[0].asset_observation

@@ -126,7 +126,7 @@ def test_one_that_waits_in_vain_is_not_asked_for(us: Team, on: Live, tmp_path: P
 
 
 def test_a_user_is_deleted_with_their_last_entry(us: Team, on: Live) -> None:
-    """An entry is deleted, as its event says: the project that was kept for it is deleted in the same run."""
+    """An entry is deleted, as its event reports: the project that was kept for it is deleted in the same run."""
     project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)
     us.sync()

@@ -1,4 +1,4 @@
-"""Facts and labels of records: as the source says them, and missing where it says nothing that fits."""
+"""Facts and labels of records: as the source states them, and missing where it has nothing that fits."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_what_is_not_said_or_not_visible_is_missing(changes: dict[str, Any], mis
 
 
 def test_an_entry_without_a_length_earns_nothing() -> None:
-    """0 is said where the rate is visible."""
+    """0 is shown where the rate is visible."""
     same = "2024-05-01T09:30:00Z"
     found = facts(timeInterval={"start": same, "end": same, "duration": 0}, rate=5_000)
     assert (found["seconds"], found["amount"], found["cost"]) == (0, 0, None)

@@ -1,4 +1,4 @@
-"""The user's own files: what they may change, and what is said when they are not understood."""
+"""The user's own files: what they may change, and the message when they are not understood."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_the_target_returned_hashes_like_what_was_sent(entity: str, sample: Samp
 
 @pytest.mark.parametrize("entity", list(SPECS))
 def test_each_entity_has_samples_that_are_rejected_with_field_rule_and_reason(entity: str) -> None:
-    """Two at least, and each is rejected for exactly what it says."""
+    """Two at least, and each is rejected for exactly what it states."""
     rejected = [sample for sample in load_samples(entity) if sample.rejected]
     assert len(rejected) >= 2
     assert all(problem.reason for sample in rejected for problem in sample.rejected)

@@ -1,4 +1,4 @@
-"""What a spec says about itself: fields, order, fingerprint, description."""
+"""What a spec states about itself: fields, order, fingerprint, description."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from sync_pipeline_tests.properties.versions import SOURCES, TARGETS, Past, Stat
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Someone said that it is done."""
+    """It was reported as done."""
 
     said: str
     entity: str
@@ -32,12 +32,12 @@ class Claim:
     ids: frozenset[str] | None = None
     """The records it is about, where it names them."""
     waiting: bool = False
-    """Whether it says that records wait for others."""
+    """Whether it reports that records wait for others."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What the store says of the records of one entity at the moment."""
+    """What the store holds about the records of one entity at the moment."""
 
     links: dict[str, str] = field(default_factory=dict)
     """Source id to target id."""

@@ -1,4 +1,4 @@
-"""The judge of laws 1, 2 and 4: looks at both systems and the store, and says what is not as it must be."""
+"""The judge of laws 1, 2 and 4: looks at both systems and the store, and reports what is not as it must be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def converged(team: Team, **changes: Any) -> None:
 
 
 def agreed(team: Team, **changes: Any) -> None:
-    """The same, as far as this judge sees; what `verify` says is not asked."""
+    """The same, as far as this judge sees; what `verify` reports is not used."""
     with team.session(**changes) as session:
         for entity in ("users", "projects", "time_entries"):
             _upserts_are_right(team, session, entity)
@@ -66,13 +66,13 @@ def _upserts_are_right(team: Team, session: Session, entity: str) -> None:
     excluded = _excluded(team, session, entity)
     found = oracle.found(team, entity)
     rejects = _rejected(session, entity)
-    assert rejects == invalid, f"{entity}: set aside {rejects}, should be {invalid}"
+    assert rejects == invalid, f"{entity}: rejected {rejects}, should be {invalid}"
     for key, record in wanted.items():
         assert found.get(key) == record, f"{entity} {key}: {found.get(key)}, should be {record}"
     unexpected = found.keys() - wanted.keys() - ((invalid & source) | excluded | _referred(team, entity))
     assert not unexpected, f"{entity}: {unexpected} at the target"
     lost = source - wanted.keys() - invalid - excluded
-    assert not lost, f"{entity}: {lost} is neither delivered, nor set aside, nor excluded"
+    assert not lost, f"{entity}: {lost} is neither delivered, nor rejected, nor excluded"
 
 
 def facts_are_right(team: Team, session: Session) -> None:
@@ -153,15 +153,15 @@ def _clients_are_right(team: Team, session: Session) -> None:
     for key, location in locations.items():
         name = location["location_name"].strip()
         if len(name) > 100:
-            assert key in rejects, f"location {key} has too long a name, and was not set aside"
+            assert key in rejects, f"location {key} has too long a name, and was not rejected"
         elif names[name] > 1:
             # The one whose client has the name already keeps it; no one else gets it.
             kept = [k for k, other in locations.items() if other["location_name"].strip() == name and k not in rejects]
-            assert len(kept) <= 1, f"{kept} clash, and were not set aside"
+            assert len(kept) <= 1, f"{kept} clash, and were not rejected"
             assert not kept or not clients[name]["archived"]
         elif key in rejects:
             # The only other reason: the name is held by the client of a location that is itself rejected.
-            assert name in clients, f"location {key} was set aside for no reason"
+            assert name in clients, f"location {key} was rejected for no reason"
         else:
             client = clients.get(name)
             assert client is not None, f"location {key} has no client"

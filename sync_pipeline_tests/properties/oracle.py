@@ -1,4 +1,4 @@
-"""What should are at the targets, said a second time and without any code of the pipeline: the oracle of law 1."""
+"""What should be at the targets, computed a second time and without any code of the pipeline: the oracle of law 1."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 A history is made from its seed alone. Runs are threads of this process or processes of their own; one at a time is at
 work: a run continues until it has ended or the sandbox holds one of its requests, and only then the next thing happens.
-Whatever says "done" - exit code 0, a green day, a closed event - is judged by the versions of records (``claims``).
+Whatever reports "done" - exit code 0, a green day, a closed event - is judged by the versions of records (``claims``).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ READS = {
     "locations": "GET /snapshots/locations",
 }
 WAITING = "waiting for it to finish"
-"""What a run says of which another one holds the lock."""
+"""What a run reports when another one holds its lock."""
 WRITES = "POST /snapshots/*/batch"
 RECENT = 10
 """Days in which things happen: sensible ranges lie there."""
@@ -308,7 +308,7 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run says of itself."""
+    """What a run reports about itself."""
 
     done: bool = False
     """Exit code 0."""
@@ -316,7 +316,7 @@ class Outcome:
     green: list[Part] = field(default_factory=list)
     """What was materialized."""
     covered: list[Part] = field(default_factory=list)
-    """What it was to do, and says is done when it succeeds."""
+    """What it was to do, and reports as done when it succeeds."""
     trouble: str = ""
 
 
@@ -329,7 +329,7 @@ class Actor:
         """Whether it reads nothing but records by id, which never lag."""
         self.outcome = Outcome()
         self.waits = threading.Event()
-        """Whether it has said that it waits for another run."""
+        """Whether it has reported that it waits for another run."""
 
     @property
     def ended(self) -> bool:
@@ -388,7 +388,7 @@ class ProcessActor(Actor):
 
     @property
     def ended(self) -> bool:
-        """Whether the process is over, and all it said is known."""
+        """Whether the process is over, and all its output is read."""
         return self.process.poll() is not None and not any(reader.is_alive() for reader in self._readers)
 
     def say(self) -> None:
@@ -589,7 +589,7 @@ class Stage:
         return work
 
     def _take_down(self, outcome: Outcome, report: RunReport, since: dict[str, int]) -> None:
-        """What the run was to do, which days it turned green, and whether it says that something waits."""
+        """What the run was to do, which days it turned green, and whether it reports that something waits."""
         green: dict[str, set[str | None]] = {}
         for record in self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
             made = record.get_dagster_event().step_materialization_data.materialization

@@ -270,7 +270,7 @@ class Office:
         self.us.changes |= self.wanted.environ()
 
     def holds(self, history: list[Part]) -> None:
-        """After each part every report is what the oracle says; in the end a rebuild changes no byte."""
+        """After each part every report is what the oracle computes; in the end a rebuild changes no byte."""
         self.begin()
         for part in history:
             for action in part.actions:

@@ -228,7 +228,7 @@ def test_entries_of_a_deleted_project_arrive_and_block_nothing(tmp_path: Path) -
 
 
 def test_records_without_an_id_are_rejected_one_by_one(tmp_path: Path) -> None:
-    """Two that say the same are two rejects, under one name; the next read judges them anew and writes nothing."""
+    """Two with the same content are two rejects, under one name; the next read judges them anew and writes nothing."""
     with team(tmp_path, projects=3, entries=0) as us:
         nameless = [{**project, "id": None, "name": "Nobody"} for project in us.projects()[:2]]
         answer = {"status": 200, "body": [*us.projects(), *nameless], "headers": {"Last-Page": "true"}}

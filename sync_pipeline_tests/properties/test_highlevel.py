@@ -23,7 +23,7 @@ from sync_pipeline_tests.properties.killing import Killed, killing
 FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}
 SEARCH, CREATE = "POST */clockify_time_entries/records/search", "POST */custom_objects.clockify_time_entries/records"
 WAIT, PATIENCE = 30, 30.5
-"""How long the pipeline waits for what a create has made, and for what a refused create says is there."""
+"""How long the pipeline waits for what a create has made, and for what a refused create reports as existing."""
 
 
 @pytest.fixture
@@ -237,7 +237,7 @@ def test_a_location_that_may_not_be_seen_is_not_deleted(us: HighLevelTeam) -> No
 
 
 def test_a_deleted_location_is_archived(us: HighLevelTeam) -> None:
-    """Its id is asked for, and HighLevel says that there is none."""
+    """Its id is asked for, and HighLevel answers that there is none."""
     us.sync("locations")
     name = us.at_snapshots("locations").popitem()[1]["location_name"]
     (deleted,) = [key for key, row in us.at_snapshots("locations").items() if row["location_name"] == name]
@@ -266,14 +266,14 @@ def test_a_day_that_is_used_up_ends_the_run_and_the_next_continues(us: HighLevel
         us.sync("time_entries")
     assert _to_highlevel(us) == 0  # every process knows
     us.sandbox.world.clock.advance(timedelta(days=1))
-    with clock_from(utc_now() + timedelta(minutes=16)):  # and looks again: no one says when the day is over
+    with clock_from(utc_now() + timedelta(minutes=16)):  # and looks again: nothing states when the day is over
         us.sync()
     assert len(us.at_snapshots("time_entries")) == 31
     changes_nothing(us)
 
 
 def test_a_token_that_ends_in_the_middle_is_named(us: HighLevelTeam) -> None:
-    """Which setting holds it is said; with a new one the rest follows."""
+    """The setting that holds it is named; with a new one the rest follows."""
     us.fault(
         "status", CREATE, status=401, body='{"statusCode": 401, "message": "Invalid JWT", "error": "Unauthorized"}'
     )

@@ -25,7 +25,7 @@ from sync_pipeline_tests.scenarios.test_target_kinds import TASKS
 
 FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted", "rejected", "excluded", "waiting")
 RECORDED = {"rename": "update"}
-"""What the audit of writes says for an action of the plan."""
+"""What the audit of writes records for an action of the plan."""
 MOST_CHANGES = 5
 EVERY = 7
 """Of so many ways of two tasks one is tried."""
@@ -41,7 +41,7 @@ def plan_of(us: Team, session: Session, entity: str, options: Options | None = N
 
 
 def comes_true(us: Team, session: Session, entity: str, options: Options | None = None) -> None:
-    """The sync has the figures of the preview, and does with each record what the plan says."""
+    """The sync has the figures of the preview, and does with each record what the plan states."""
     found, lines = plan_of(us, session, entity, options)
     last = max((row.id for row in recent(session.store, session.pair, entity=entity, limit=1)), default=0)
     done = us.sync_one(session, entity, options=options)

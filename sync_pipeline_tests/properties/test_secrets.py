@@ -92,7 +92,7 @@ def test_errors_and_log_lines_hold_no_secret(
 
 
 def test_a_target_that_repeats_the_key_in_a_refusal_does_not_get_it_into_the_rejects(tmp_path: Path) -> None:
-    """What a target says about a record is kept and shown, so it is kept without secrets."""
+    """What a target answers about a record is kept and shown, so it is kept without secrets."""
     with team(tmp_path, projects=1, entries=0) as us:
         error = {"code": SNAPSHOTS_KEY, "detail": f"refused for {SNAPSHOTS_KEY}"}
         body = {"results": [{"id": us.projects()[0]["id"], "status": "refused", "error": error}]}

@@ -202,7 +202,7 @@ def test_the_key_stays_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture, 
 
 
 def test_what_says_that_it_is_done_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 9: a run next to a newer one that is killed at every third moment says "done" only of what is there."""
+    """Law 9: a run next to a newer one that is killed at every third moment reports "done" only for what is there."""
     with three(tmp_path) as (us, tiny):
         us.sync()
         said = set()

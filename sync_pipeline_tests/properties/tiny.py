@@ -124,7 +124,7 @@ def serving() -> Iterator[Tiny]:
         do_GET = do_POST = do_PUT = do_DELETE = respond  # noqa: N815 - the names that http.server calls
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server names it
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -272,7 +272,7 @@ class TinyTarget:
         await self.account.client.request("DELETE", THING, ids=ids, options=MAY_BE_GONE)
 
     def is_own(self, record: Record) -> bool:
-        """It does not say who made a thing."""
+        """It does not state who created a thing."""
         del record
         return False
 

@@ -1,4 +1,4 @@
-"""What the sandbox's journal says about the past, and what a version of a record should look like at its target."""
+"""What the sandbox's journal holds about the past, and what a version of a record should look like at its target."""
 
 from __future__ import annotations
 

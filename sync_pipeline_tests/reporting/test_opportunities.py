@@ -95,7 +95,7 @@ def test_a_token_of_another_location_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.clock
 def test_with_an_app_every_location_that_has_it_is_read(tmp_path: Path) -> None:
-    """Each with a token of its own that is kept nowhere; of one without the app the report says why nothing is known."""
+    """Each with a token of its own that is kept nowhere; of one without the app the report states why nothing is known."""
     with highlevel_team(tmp_path, entries=0, users=1, projects=0, clients=0, highlevel_locations=7) as us:
         consent(us)
         first, second, third, fourth, *_ = ids = list(us.at_snapshots("locations"))

@@ -1,4 +1,4 @@
-"""Secrets that are recognised wherever they turn up, and the hunt for them in everything that was said and kept."""
+"""Secrets that are recognised wherever they turn up, and the hunt for them in everything that was printed and stored."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Hunt:
         self.seen.append((where, text if isinstance(text, bytes) else str(text).encode()))
 
     def look_at_error(self, where: str, error: BaseException) -> None:
-        """Keep all that a crash report could say of an error and its causes."""
+        """Keep all that a crash report could hold about an error and its causes."""
         self.look(where, "".join(traceback.TracebackException.from_exception(error).format()))
         cause: BaseException | None = error
         while cause is not None:
@@ -105,7 +105,7 @@ def query_of(url: str, name: str) -> str:
 
 
 def echo(secret: str) -> dict[str, Any]:
-    """A body that repeats a secret in every place where an error may say something."""
+    """A body that repeats a secret in every place where an error may repeat it."""
     long = "x" * 185 + f" {secret} is not welcome"  # cut off in the middle of it
     return {
         "code": secret,

@@ -79,7 +79,7 @@ def test_re_execute_from_failure_delivers_what_was_staged(tmp_path: Path, monkey
 def test_re_executing_a_run_whose_batch_is_deleted_asks_to_run_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of failed runs are kept for a few days; later the failure says what to do instead."""
+    """Batches of failed runs are kept for a few days; later the failure states what to do instead."""
     with team(tmp_path) as us:
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         enter(us, monkeypatch)
@@ -143,7 +143,7 @@ def test_a_dry_run_writes_nothing_and_leaves_no_materialization(
 
 
 def test_a_run_of_time_entries_without_a_partition_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dagster would let it pass as partition None; here it fails, says why, and asks neither system."""
+    """Dagster would let it pass as partition None; here it fails, states why, and calls neither system."""
     with team(tmp_path) as us:
         enter(us, monkeypatch)
         us.forget_stats()
@@ -389,6 +389,6 @@ def compare(instance: dg.DagsterInstance, entity: str, **config: str) -> dg.Exec
 
 
 def verdict(instance: dg.DagsterInstance, entity: str) -> dg.AssetCheckEvaluation:
-    """What `in_sync` says of one entity."""
+    """What `in_sync` reports about one entity."""
     (evaluation,) = compare(instance, entity).get_asset_check_evaluations()
     return evaluation

@@ -91,7 +91,7 @@ def test_nothing_of_the_person_is_left_and_nothing_comes_back(
 
 
 def test_someone_who_still_exists_is_not_forgotten(us: Team, shell: Shell) -> None:
-    """The next sync would bring them back: the message says where to delete first. Without --yes nothing happens either."""
+    """The next sync would bring them back: the message states where to delete first. Without --yes nothing happens either."""
     us.sync("users")
     person = a_person(us)["id"]
     text = shell("forget", person, "--yes", code=1).message

@@ -62,7 +62,7 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_that_waits_an_hour_for_its_turn_is_not_declared_dead(us: Team, on: Live) -> None:
-    """On another machine, whose process no one can see: only its lock says that it lives. No request is refused."""
+    """On another machine, whose process no one can see: only its lock shows that it lives. No request is refused."""
     run = on.instance.create_run_for_job(
         on.defs.resolve_job_def("sync_time_entries"),
         tags={PROCESS_TAG: "1@1@elsewhere", LOCK_TAG: "true"},

@@ -97,7 +97,7 @@ def live_off(us: Team) -> SetupService:
 
 
 def always_live(us: Team) -> SetupService:
-    """Set up, and the environment says that it is live."""
+    """Set up, and the environment sets it live."""
     on_accounts(sandbox(us), us)
     return desk_of(us, {**(sandbox(us).environ or {}), "SYNC_MODE": "live"})
 
@@ -161,7 +161,7 @@ def in_the_console(office: Office, guard: str, request: ApprovalRequest, _patch:
 
 
 def in_dagster(office: Office, guard: str, request: ApprovalRequest, patch: pytest.MonkeyPatch) -> None:
-    """The check says what is held and how to continue; the run config allows it."""
+    """The check states what is held and how to continue; the run config allows it."""
     office.us.changes |= {name: value for name, value in office.environ.items() if name.startswith("SYNC")}
     environ = dict(office.us.changes) if "CLOCKIFY_API_KEY" not in office.environ else None
     enter(office.us, patch)

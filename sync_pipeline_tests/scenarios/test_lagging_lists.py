@@ -173,7 +173,7 @@ def test_an_older_event_is_answered_by_a_list(us: Team) -> None:
 
 
 def test_an_event_on_a_day_that_a_newer_read_loaded_is_not_closed_by_an_older_one(us: Team) -> None:
-    """The older batch leaves the day out, and cannot say that the newer one showed the change."""
+    """The older batch leaves the day out, and cannot know that the newer one showed the change."""
     (entry,) = _add(us, 1)
     _sync(us)
     _freeze(us)
@@ -259,7 +259,7 @@ def test_allowed_deletes_are_proven_one_by_one_by_as_many_runs_as_it_takes(us: T
 
 
 def test_what_remains_is_named(us: Team) -> None:
-    """The run says which records are missing and not proven deleted."""
+    """The run reports which records are missing and not proven deleted."""
     entries = _add(us, 3)
     us.sync("time_entries")
     for entry in entries[:2]:

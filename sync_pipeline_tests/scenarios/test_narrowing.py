@@ -52,7 +52,7 @@ def shown(clients: list[Json]) -> dict[str, bool]:
 
 
 def test_only_the_customers_locations_become_clients(us: HighLevelTeam) -> None:
-    """One request more says which; two of one name clash only within the customer's."""
+    """One more request finds which; two of one name clash only within the customer's."""
     first, second, *_ = locations(us)
     us.put_location(second, location_name=us.at_snapshots("locations")[first]["location_name"])
     counts = narrowed(us)
@@ -93,7 +93,7 @@ def test_an_app_narrows_with_the_companys_token(us: HighLevelTeam) -> None:
 
 
 def test_one_that_is_deleted_is_archived_all_the_same(us: HighLevelTeam) -> None:
-    """Out of scope or not: HighLevel says that there is none under its id."""
+    """Out of scope or not: HighLevel answers that there is none under its id."""
     us.sync("locations")
     narrowed(us)
     deleted = locations(us)[1]
@@ -104,7 +104,7 @@ def test_one_that_is_deleted_is_archived_all_the_same(us: HighLevelTeam) -> None
 
 
 def test_what_cannot_be_narrowed_changes_nothing(us: HighLevelTeam) -> None:
-    """Without the scope, the agency's token, the second id, or a location at all, the run ends and says why."""
+    """Without the scope, the agency's token, the second id, or a location at all, the run ends and states why."""
     us.sync("locations")
     before = us.clients()
     with pytest.raises(ConfigError, match="Set HIGHLEVEL_SAAS_SUBSCRIPTION as well"):

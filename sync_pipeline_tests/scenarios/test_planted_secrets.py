@@ -53,7 +53,7 @@ def us(tmp_path: Path) -> Iterator[Team]:
 
 @pytest.fixture
 def hunt(caplog: pytest.LogCaptureFixture) -> Hunt:
-    """Every logger there is says all it can."""
+    """Every logger logs at its lowest level."""
     _listen_to_everything(caplog)
     return Hunt()
 
@@ -72,7 +72,7 @@ def _listen_to_everything(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def _typed(hunt: Hunt, shell: Shell, *words: str, code: int | None = 0) -> Any:
-    """Type a command and keep what it said."""
+    """Type a command and keep its output."""
     ended = shell(*words)
     hunt.look(f"the output of {' '.join(words)}", ended.out + ended.err)
     assert code is None or ended.code == code, ended
@@ -107,7 +107,7 @@ def _settle(hunt: Hunt, shell: Shell, caplog: pytest.LogCaptureFixture, capfd: p
 
 
 def _ours(log: str) -> str:
-    """The log without what the sender of webhooks says of its own requests: in this process that is the sandbox."""
+    """The log without what the sender of webhooks logs about its own requests: in this process that is the sandbox."""
     return "\n".join(line for line in log.splitlines() if "HTTP Request: POST" not in line or "/hooks/" not in line)
 
 

@@ -130,7 +130,7 @@ def test_both_readers_of_time_entries_yield_identical_records(tmp_path: Path, da
 def test_a_fifth_entity_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One YAML in SYNC_MAPPINGS_DIR: created, updated, deleted, verified and received as events like the four.
 
-    The embedded sandbox takes its records without anything else being said.
+    The embedded sandbox accepts its records without further settings.
     """
     with team(tmp_path, entries=0) as us, embedded_there(us, tmp_path):
         us.sync()

@@ -186,7 +186,7 @@ def test_what_could_not_be_published_chooses_nothing(
 
 
 def test_a_preview_that_does_not_pass_is_not_published(live: SetupService) -> None:
-    """It says what it found; a draft that was changed since has to be previewed again."""
+    """It reports what it found; a draft that was changed since has to be previewed again."""
     upper(live)
     kind = trial.kind_for(live.settings())
     found = trial.run(live.on_draft(), trial.begin(live.on_draft(), kind), kind, stop=lambda: True)
@@ -281,7 +281,7 @@ def test_turned_off_meanwhile(live: SetupService, monkeypatch: pytest.MonkeyPatc
 
 
 def test_back_to_a_version(live: SetupService) -> None:
-    """Versions say who changed what when; going back is a draft, which leaves the accounts unchanged."""
+    """Versions record who changed what and when; going back is a draft, which leaves the accounts unchanged."""
     first = live.settings().setup_version
     live.change({"mappings.users.fields.status": "drop"}, "mapping", "status dropped")
     live.change({"snapshots.account": "north"}, "account", "north")

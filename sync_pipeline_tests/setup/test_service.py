@@ -100,7 +100,7 @@ def test_what_the_environment_decides(us: Team) -> None:
 
 
 def test_a_session_on_the_sandbox(us: Team, setup: SetupService) -> None:
-    """A set-up on the sandbox opens with its stored keys; one that is not finished says what it lacks."""
+    """A set-up on the sandbox opens with its stored keys; one that is not finished reports what it lacks."""
     setup.change({"clockify.base_url": "sandbox", "clockify.workspace_id": us.sandbox.workspace}, "half", "")
     with (
         pytest.raises(ConfigError, match=r"the base URL of the Snapshots API is missing\. .*sync-pipeline init"),
@@ -139,7 +139,7 @@ def test_the_trail_names_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_change_is_noted_after_all_of_it_happened(setup: SetupService) -> None:
-    """What follows a change of the set-up is part of it: when that fails, the trail does not say that it was done."""
+    """What follows a change of the set-up is part of it: when that fails, the trail does not record it as done."""
 
     def fail() -> None:
         with setup.store() as store:

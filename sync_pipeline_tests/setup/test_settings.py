@@ -167,7 +167,7 @@ def test_sandbox_mode_leaves_the_set_up_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["dry_run", "live"])
 def test_a_mode_without_accounts_is_refused(tmp_path: Path, mode: str) -> None:
-    """There is nothing to be live with; the sentence says where accounts come from."""
+    """There is nothing to be live with; the sentence states where accounts come from."""
     with pytest.raises(ConfigError, match=rf"SYNC_MODE is {mode}, but there are no accounts\. .*sync-pipeline init"):
         load_settings({"SYNC_MODE": mode}, root=tmp_path)
 

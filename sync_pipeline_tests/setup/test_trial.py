@@ -186,7 +186,7 @@ def test_what_breaks_on_its_way_is_reported(us: Team, setup: SetupService) -> No
 
 
 def test_it_can_be_stopped(us: Team, setup: SetupService) -> None:
-    """Then it did not pass, and says why."""
+    """Then it did not pass, and states why."""
     on_accounts(setup, us)
     asked = iter([False, True, True, True, True])
     found = trial.run(setup, trial.begin(setup, "dry_run"), "dry_run", stop=lambda: next(asked))
@@ -211,14 +211,14 @@ def test_ctrl_c_ends_it(us: Team, setup: SetupService) -> None:
 
 
 def test_half_a_set_up_cannot_be_tried(us: Team, setup: SetupService) -> None:
-    """It says what is missing; nothing is started."""
+    """It states what is missing; nothing is started."""
     setup.change({"clockify.workspace_id": us.sandbox.workspace}, "half", "")
     with pytest.raises(ConfigError, match="the base URL of the Snapshots API is missing"):
         trial.begin(setup, "dry_run")
 
 
 def test_a_throttled_trial_says_nothing_about_the_configuration(us: Team, setup: SetupService) -> None:
-    """The hour's budget is used up: neither passed nor failed, the one that passed still counts, and it says when."""
+    """The hour's budget is used up: neither passed nor failed, the one that passed still counts, and it states when."""
     on_accounts(setup, us)
     setup.change({"clockify.plan": "free"}, "plan", "free")
     passed = trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")

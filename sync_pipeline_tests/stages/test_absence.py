@@ -149,7 +149,7 @@ def test_their_entries_are_no_witness(us: Team, how: str) -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_verify_compares_with_what_the_report_has(us: Team, reader: str) -> None:
-    """In sync as long as the entries are at the target; one that is not is missing, whatever a read by id says."""
+    """In sync as long as the entries are at the target; one that is not is missing, whatever a read by id returns."""
     us.changes["CLOCKIFY_READER"] = reader
     assert us.verify("time_entries")["time_entries"].in_sync
     us.snapshots("DELETE", f"/time_entries/{_theirs(us)[0]}")

@@ -432,7 +432,7 @@ def _swap(us: Team, first: dict[str, str], second: dict[str, str]) -> None:
 
 
 def test_the_commands(tmp_path: Path) -> None:
-    """`preview --out`, `apply`, and again: what it costs comes first, and exit codes say how it ended."""
+    """`preview --out`, `apply`, and again: what it costs comes first, and exit codes state how it ended."""
     with team(tmp_path, entries=0) as us:
         run(us, "preview", "projects", "--out", "plan.jsonl")
         _, err = run(us, "apply", "plan.jsonl")
@@ -450,7 +450,7 @@ def test_the_commands(tmp_path: Path) -> None:
 
 
 def test_a_file_of_which_every_line_differs_is_no_success_with_any_option(tmp_path: Path) -> None:
-    """With `--skip-changed`, too, the records are named, and it is said what to do."""
+    """With `--skip-changed`, too, the records are named, and the fix is named."""
     with team(tmp_path, entries=0, projects=2) as us:
         run(us, "preview", "projects", "--out", "plan.jsonl")
         for project in us.projects():

@@ -51,7 +51,7 @@ def test_a_success_and_a_dry_run_leave_nothing(tmp_path: Path, monkeypatch: pyte
 def test_what_a_failed_run_staged_is_its_owners_and_is_removed_after_some_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kept as long as the setting says, for a re-execution; the first run after that discards it."""
+    """Kept as long as the setting states, for a re-execution; the first run after that discards it."""
     with team(tmp_path) as us:
         us.changes |= {"SYNC_MAX_ATTEMPTS": "1", "SYNC_KEEP_BATCHES_DAYS": "2"}
         enter(us, monkeypatch)

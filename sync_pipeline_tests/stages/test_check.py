@@ -1,4 +1,4 @@
-"""What was read is checked before anything is written: what each check says, and what a blocked batch leaves."""
+"""What was read is checked before anything is written: what each check reports, and what a blocked batch leaves."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_check_passes_where_nothing_is_wrong(us: Team) -> None:
 
 
 def test_rejected_records_warn_and_block_only_beyond_the_share(us: Team) -> None:
-    """The rows name record, field, value and reason; the sentence says how to continue."""
+    """The rows name record, field, value and reason; the sentence states how to continue."""
     one, *others = us.projects()
     reads(us, {**one, "name": "N" * 251}, *others)
     warned = results(us)["valid_values"]
@@ -63,7 +63,7 @@ def test_rejected_records_warn_and_block_only_beyond_the_share(us: Team) -> None
 
 
 def test_two_contents_under_one_id_fail_unique_ids(us: Team) -> None:
-    """Neither is sent: no one can say which is right."""
+    """Neither is sent: which is right is unknown."""
     one, *others = us.projects()
     reads(us, one, {**one, "name": "another"}, *others)
     found = results(us)["unique_ids"]

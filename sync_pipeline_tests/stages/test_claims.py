@@ -166,7 +166,7 @@ def test_a_write_that_was_not_noted_is_not_counted(
 
 
 def test_a_message_names_some_of_the_records() -> None:
-    """And says when there are more."""
+    """And reports when there are more."""
     ids = [f"p{number}" for number in range(NAMED + 1)]
     assert "p0, p1, p2, p3, p4, ..." in still_held(ids)
     assert still_held(ids[:1]).endswith("(p0)")

@@ -25,7 +25,7 @@ def stopped(us: Team) -> list[Json]:
 
 
 def failure_of(run: dg.ExecuteInProcessResult) -> str:
-    """What the failed step of a run says."""
+    """The error of the failed step of a run."""
     (event,) = [event for event in run.all_events if event.is_step_failure]
     found = event.step_failure_data.user_failure_data
     assert found is not None
@@ -39,7 +39,7 @@ def reasons(us: Team, entity: str) -> list[tuple[int, str | None]]:
 
 
 def test_the_same_words_during_a_read_are_news(us: Team, on: Live) -> None:
-    """A user's event does not hold the status: what changes while the list is read says the same, and is not lost."""
+    """A user's event does not hold the status: what changes while the list is read has the same body, and is not lost."""
     user = us.users()[1]
     body = {"id": user["id"], "email": user["email"], "name": user["name"]}
     on.event("USER_UPDATED", "users", body)
@@ -153,7 +153,7 @@ def test_deletes_that_the_guard_holds_are_reported(us: Team, on: Live) -> None:
 
 
 def test_accounts_of_the_environment_wait_for_an_approval(us: Team, on: Live) -> None:
-    """Unless SYNC_MODE says that they are live, a sensor asks for nothing and says why; the event waits."""
+    """Unless SYNC_MODE makes them live, a sensor asks for nothing and states why; the event waits."""
     del us.changes["SYNC_MODE"]
     on.patch.delenv("SYNC_MODE")
     on.renew()
@@ -165,7 +165,7 @@ def test_accounts_of_the_environment_wait_for_an_approval(us: Team, on: Live) ->
 
 
 def test_a_budget_that_is_used_up_is_reported(us: Team, on: Live) -> None:
-    """Clients cannot be looked at within the hour's budget: the sensor says how many events wait."""
+    """Clients cannot be looked at within the hour's budget: the sensor reports how many events wait."""
     us.changes["CLOCKIFY_PLAN"] = "free"
     on.renew()
     with us.session() as session:

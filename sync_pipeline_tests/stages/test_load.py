@@ -1,4 +1,4 @@
-"""Runs that overlap: what a newer read has loaded is covered, all else is loaded, and what is not done is said."""
+"""Runs that overlap: what a newer read has loaded is covered, all else is loaded, and what is not done is reported."""
 
 from __future__ import annotations
 

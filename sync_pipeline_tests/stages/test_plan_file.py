@@ -45,7 +45,7 @@ def test_the_file_is_private_and_has_no_personal_values(tmp_path: Path) -> None:
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, text: str, problem: str) -> None:
-    """Before anything is asked; the message says what to do."""
+    """Before anything is asked; the message states what to do."""
     path = tmp_path / "plan.jsonl"
     path.write_text(text)
     with team(tmp_path / "team") as us, pytest.raises(ConfigError, match=problem) as caught:

@@ -153,7 +153,7 @@ def test_time_of_a_user_who_was_never_known_arrives(tmp_path: Path) -> None:
 
 
 def test_where_the_target_takes_no_unknown_id_the_entry_waits_with_its_reason(tmp_path: Path) -> None:
-    """It is named by verify, which does not say "in sync", and arrives when the project is there again."""
+    """It is named by verify, which does not report "in sync", and arrives when the project is there again."""
     with team(tmp_path) as us:
         profile = tmp_path / "strict.yaml"
         shipped = (resources.files(BUILT_IN) / "generic.yaml").read_text()

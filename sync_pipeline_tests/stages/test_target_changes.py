@@ -36,7 +36,7 @@ def ours(us: Team) -> Json:
 
 
 def event_body(client: Json) -> Json:
-    """What Clockify's event says about a client."""
+    """What Clockify's event holds about a client."""
     return {name: client[name] for name in ("id", "name", "workspaceId", "archived")}
 
 

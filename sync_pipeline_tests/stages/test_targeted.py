@@ -1,4 +1,4 @@
-"""Records of which a read cannot say what they are now: no event about them is closed, no day of theirs is done."""
+"""Records whose current state a read cannot determine: no event about them is closed, no day of theirs is done."""
 
 from __future__ import annotations
 

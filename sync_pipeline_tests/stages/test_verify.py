@@ -64,7 +64,7 @@ def test_a_repair_delivers_what_differs_and_compares_again(us: Team) -> None:
 
 
 def test_a_repair_that_a_check_blocks_is_not_started(us: Team) -> None:
-    """The verdict says why and what to do, with the exit code of a failed check; nothing is written."""
+    """The verdict states why and what to do, with the exit code of a failed check; nothing is written."""
     us.snapshots("DELETE", f"/projects/{us.projects()[0]['id']}")
     us.forget_stats()
     changes = {"SYNC_MAX_REJECT_SHARE": "0", "SYNC_MIN_BLOCKING_REJECTS": "1"}

@@ -92,7 +92,7 @@ def test_many_entries_are_read_as_the_days_they_are_on(us: Team, session: Sessio
 
 
 def test_an_entry_without_a_day_is_read_by_id_next_to_them(us: Team, session: Session) -> None:
-    """Nothing is known of it and its event does not say; so is one whose day is out of range."""
+    """Nothing is known of it and its event does not hold it; so is one whose day is out of range."""
     dated = [(f"n{number}", us.days.first) for number in range(MANY)]
     receive(session, "time_entries", *dated, ("lone", None), ("early", date(2001, 1, 1)))
     days, by_id = look(session, "time_entries").runs
@@ -124,7 +124,7 @@ def test_what_has_failed_is_read_apart_from_what_is_fresh(session: Session) -> N
 
 
 def test_what_has_just_failed_waits(session: Session) -> None:
-    """The note says how many wait for their next try."""
+    """The note states how many wait for their next try."""
     receive(session, "users", ("failing", None))
     known = list(ids_of(session, "users").values())
     mark_attempt(session.store, known, session.now())

@@ -8,7 +8,7 @@ from sync_pipeline_tests.store.batch import at
 
 
 def test_the_newest_lines_come_first(store: Store) -> None:
-    """In the order in which they were written, whatever the clock said; as many as were asked for."""
+    """In the order in which they were written, whatever the clock showed; as many as were requested."""
     note(store, "ann", "clockify connected", "workspace w1", at(2))
     note(store, "bob", "live on", "", at(1))
     assert changes(store) == [

@@ -187,7 +187,7 @@ def test_a_locked_postgresql_table(postgres: Server) -> None:
 
 
 def test_postgresql_undoes_one_of_two_steps_that_wait_for_each_other(postgres: Server) -> None:
-    """Two transactions lock the same two rows in opposite orders: that is said, and to run again is the fix."""
+    """Two transactions lock the same two rows in opposite orders: that is reported, and to run again is the fix."""
     url = postgres.emptied()
     with closing(open_store(url)) as store, closing(open_store(url)) as other, ThreadPoolExecutor(1) as pool:
         merge(store, [row("a"), row("b")], 1)
@@ -231,7 +231,7 @@ def test_postgresql_undoes_a_step_that_read_what_was_changed_since(postgres: Ser
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path) -> None:
-    """When the file cannot grow, that is said and what was saved before is still there."""
+    """When the file cannot grow, that is reported and what was saved before is still there."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     deliver(store, [row("a"), row("b")])
     before = content(store, records)
@@ -352,7 +352,7 @@ def test_nothing_is_half_done(store: Store) -> None:
 
 @pytest.mark.parametrize(("kind", "value"), [("text", "a\0b"), ("integer", "one")])
 def test_a_value_that_postgresql_refuses(postgres: Server, kind: str, value: str) -> None:
-    """The driver or the server refused it: nothing is said about host and port."""
+    """The driver or the server refused it: host and port are not blamed."""
     store = open_store(postgres.emptied())
 
     with pytest.raises(StoreError, match="refused a value that it cannot store") as caught, store.reading() as tx:

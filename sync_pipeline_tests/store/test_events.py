@@ -27,7 +27,7 @@ def event(
     kind: str = UPDATED,
     entity: str | None = ENTITY,
 ) -> Received:
-    """One event; ``value`` is what its body says."""
+    """One event; ``value`` is what its body holds."""
     body: dict[str, Any] = {"id": source_id, "value": value}
     return Received(content_id(kind, source_id, body), kind, entity, source_id, f'{{"value":"{value}"}}', when)
 
@@ -60,7 +60,7 @@ def test_an_event_is_kept_as_it_came(store: Store) -> None:
 
 
 def test_what_an_event_says_does_not_depend_on_the_order_of_its_keys() -> None:
-    """A repeat is recognised however its body is written; another kind says something else."""
+    """A repeat is recognised however its body is written; another kind is another event."""
     first = content_id(UPDATED, "e1", {"a": 1, "b": {"c": 2, "d": 3}})
 
     assert content_id(UPDATED, "e1", {"b": {"d": 3, "c": 2}, "a": 1}) == first
@@ -110,7 +110,7 @@ def test_the_same_words_are_news_once_a_run_has_taken_them_up(store: Store, clos
 
 
 def test_a_sender_that_sends_the_same_at_every_look_is_processed_now_and_then(store: Store) -> None:
-    """With patience, what was said last is no news for a while, though it was processed; later it is believed."""
+    """With patience, what was sent last is no news for a while, though it was processed; later it is believed."""
     take(store, event())
     events.mark_attempt(store, ids(store), at(1))
     events.close(store, ids(store), "run", at(1))
@@ -215,7 +215,7 @@ def test_two_receivers_keep_an_event_once(store: Store, url: str) -> None:
 
 
 def test_what_failed_while_the_clock_was_ahead_is_tried_immediately(store: Store) -> None:
-    """No one waits until the clock has caught up - and a repeat of what was said then is news."""
+    """No one waits until the clock has caught up - and a repeat of what was sent then is news."""
     take(store, event("e1"))
     events.mark_attempt(store, ids(store), at(4))
     events.mark_failed(store, ids(store), "no answer")

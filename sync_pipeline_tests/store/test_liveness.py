@@ -30,7 +30,7 @@ def test_a_run_that_works_is_alive_however_long(url: str, store: Store) -> None:
 
 
 def test_a_killed_run_is_dead_after_two_looks(url: str, store: Store) -> None:
-    """`kill -9`: the first look notes it, one 19 seconds later says nothing, one 20 seconds later has the verdict."""
+    """`kill -9`: the first look notes it, one 19 seconds later decides nothing, one 20 seconds later has the verdict."""
     with living(url, RUN) as process:
         grow_old(url, seconds=60)
         assert not is_dead(store, RUN)
@@ -83,7 +83,7 @@ def test_a_run_that_cannot_be_noted_keeps_no_lock(store: Store, monkeypatch: pyt
 
     monkeypatch.setattr(liveness, "_remove_before", refuse)
     with pytest.raises(StoreError, match="no room"), alive(store, RUN):
-        pytest.fail("it has not begun")
+        pytest.fail("it has not started")
     assert not is_locked(store, RUN)
 
 

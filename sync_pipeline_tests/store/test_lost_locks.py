@@ -1,4 +1,4 @@
-"""A run whose lock was lost - a terminated connection, a failover - sends nothing without it, and says what to do."""
+"""A run whose lock was lost - a terminated connection, a failover - sends nothing without it, and states what to do."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ QUARTERS = {"up": (900, 899), "down": (900, 0), "nearest": (900, 450), "": (0, 0
 
 @dataclass(frozen=True)
 class Entry:
-    """What the source says of an entry."""
+    """What the source holds about an entry."""
 
     start: datetime
     seconds: int | None = 3_600

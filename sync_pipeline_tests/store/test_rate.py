@@ -184,7 +184,7 @@ def test_a_block_from_a_clock_that_ran_ahead_hides_no_later_one(store: Store) ->
 
 
 def test_a_day_that_is_used_up_is_believed_for_a_while(store: Store) -> None:
-    """It blocks no request by itself, and a clock that ran ahead says nothing."""
+    """It blocks no request by itself, and a clock that ran ahead proves nothing."""
     end_day(store, "b", NOON)
     assert [is_day_over(store, "b", NOON + later) for later in (1, 899, 901)] == [True, True, False]
     assert not is_day_over(store, "other", NOON)

@@ -83,7 +83,7 @@ def test_what_words_find(store: Store, words: str, found: list[str]) -> None:
 
 
 def test_states(store: Store, people: Ledger) -> None:
-    """Each record is found by its state, and by no other; the row says which, and why."""
+    """Each record is found by its state, and by no other; the row states which, and why."""
     load(store, [person("p1", "Pending")], delivered=False)
     load(store, [person("r1", "Refused")], delivered=False)
     people.mark_refused([Refused("r1", "hash of r1", "create", "no such role")], None, at(2), "run-9")

@@ -204,7 +204,7 @@ def test_what_was_read_at_the_target_replaces_what_was_believed(store: Store) ->
 
 
 def test_a_delivery_after_the_read_of_the_target_began_is_believed(store: Store) -> None:
-    """What was read before - or while - it was written says nothing about it."""
+    """What was read before - or while - it was written proves nothing about it."""
     before = draw(store)
     deliver(store, [row("a"), row("b")])
 
@@ -279,7 +279,7 @@ def test_a_scan_meets_every_record_of_the_scope_once(store: Store) -> None:
 
 
 def test_counts_show_the_state_of_each_entity(store: Store) -> None:
-    """Each figure counts what its name says, for this connection only."""
+    """Each figure counts what its name states, for this connection only."""
     deliver(store, [row("in step"), row("changed"), row("gone"), row("away"), row("out")])
     merge(store, [row("changed", "v2"), row("new"), row("refused"), row("out", status="excluded", rule="x")], 2)
     here(store).mark_deleted(dict.fromkeys(["gone"], 3), at(3))

@@ -33,7 +33,7 @@ def put(store: Store, source_id: str, entity: str = ENTITY, connection: str = HE
 
 
 def mark_deleted(store: Store, source_id: str, *, there: bool, entity: str = ENTITY) -> None:
-    """It is deleted at the source; ``there`` says whether it still is at the target."""
+    """It is deleted at the source; ``there`` is whether it still is at the target."""
     with store.writing() as tx:
         mine = update(records).where(records.c.entity == entity, records.c.source_id == source_id)
         tx.execute(mine.values(deleted_at=at(2), delivered_hash="h" if there else None))

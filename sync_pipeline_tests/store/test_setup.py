@@ -212,7 +212,7 @@ def test_a_file_that_cannot_be_renamed_is_remembered(home: Path, caplog: pytest.
 def test_a_file_that_goes_back_to_what_was_imported_before_is_named(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It cannot be renamed, and says something else than the set-up that was imported since."""
+    """It cannot be renamed, and differs from the set-up that was imported since."""
     (home / "setup.imported.yaml").write_text("# of an earlier import\n")
     first = load(home)
     free = REAL.replace("paid", "free")
@@ -259,7 +259,7 @@ def test_who_uses_the_environment_alone_has_no_row(tmp_path: Path) -> None:
 
 
 def test_a_database_that_others_may_write_gives_no_set_up(home: Path) -> None:
-    """It says where keys are sent; without a set-up in it, it says nothing of that kind."""
+    """It states where keys are sent; without a set-up in it, it does not."""
     load(home)
     database = home / "sync.db"
     database.chmod(database.stat().st_mode | stat.S_IWOTH)

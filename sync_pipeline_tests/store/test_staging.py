@@ -77,7 +77,7 @@ def test_only_changed_records_are_written(store: Store) -> None:
 
 
 def test_an_older_read_never_replaces_a_newer_one(store: Store) -> None:
-    """Whatever an old batch says, rows of a newer read stay unchanged."""
+    """Whatever an old batch holds, rows of a newer read stay unchanged."""
     merge(store, [row("a", "new"), row("same")], 5)
 
     assert merge(store, [row("a", "old"), row("same"), row("b")], 3) == MergeCounts(new=1, unchanged=1, newer=1)
@@ -244,7 +244,7 @@ def test_a_refusal_ends_when_its_record_only_waits(store: Store) -> None:
 
 
 def test_a_reject_does_not_outlive_the_day_its_record_has_left(store: Store) -> None:
-    """Met on another day it was judged there; what is said of other records, or was said since, stays."""
+    """Met on another day it was judged there; what is reported about other records, or was reported since, stays."""
     said = [Reject(key, "end", "valid_values", "no", None, "2024-04-01") for key in ("moved", "there", "since")]
     here(store).rejects.replace(None, said[:2], None, at(1), read_no=1)
     here(store).rejects.replace(MARCH, [], None, at(2), read_no=2)

@@ -271,7 +271,7 @@ def main() -> None:
     """Write both installs."""
     output = Path(sys.argv[1])
     output.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.mkdtemp(prefix="install-"))  # TMPDIR says where; the path is in the history of runs
+    root = Path(tempfile.mkdtemp(prefix="install-"))  # TMPDIR decides where; the path is in the history of runs
     for dialect in sys.argv[2:] or ("sqlite", "postgresql"):
         with server() if dialect == "postgresql" else nullcontext("") as url:
             write(root / dialect, url)

@@ -1,4 +1,4 @@
-"""The receiver keeps what Clockify signed and nothing else, and says what it did."""
+"""The receiver keeps what Clockify signed and nothing else, and reports what it did."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def test_an_unknown_event_is_kept_and_not_to_do(sender: Sender) -> None:
 
 @pytest.mark.parametrize("bad", [None, 7, "", "../users", "x" * 65, "nul\0"])
 def test_an_id_that_cannot_be_asked_for_is_none(sender: Sender, bad: object) -> None:
-    """The event still says that something of its entity changed."""
+    """The event still reports that something of its entity changed."""
     assert sender.send(entry("e1") | {"id": bad}).status_code == 200
     assert [one.source_id for one in sender.inbox()] == [None]
 
@@ -211,7 +211,7 @@ def test_a_restart_keeps_what_was_accepted(sender: Sender, hooks: HookStore) -> 
 
 
 def test_health_and_metrics(sender: Sender) -> None:
-    """Both say that the database answers and what is to do."""
+    """Both report whether the database answers and what is to do."""
     sender.send(entry("e1"))
     sender.send({"id": "p1"}, event="PROJECT_UPDATED")
 
@@ -286,7 +286,7 @@ def test_dns_rebinding_learns_nothing(sender: Sender) -> None:
 
 
 def test_a_delivery_through_a_proxy_is_taken(sender: Sender) -> None:
-    """Its Host is the public name; path and token verify it, whatever a browser would say next to them."""
+    """Its Host is the public name; path and token verify it, whatever a browser would send with them."""
     assert sender.send(entry("e1"), Host="hooks.example.com").json() == {"status": "stored"}
     answer = sender.send(entry("e2"), token="guessed", Origin="https://evil.example", Sec_Fetch_Site="cross-site")
     assert answer.status_code == 401

@@ -131,7 +131,7 @@ def test_nothing_that_is_shown_is_a_secret(office: Office) -> None:
 
 
 def test_a_free_plan_has_room_for_three(people: Team, office: Office, tmp_path: Path) -> None:
-    """New and changed time; what someone else has taken is not there, and it is said."""
+    """New and changed time; what someone else has taken is not there, and that is reported."""
     people.control("POST", "options", {"plan": "free"})
     office.foreign()
     with office_of(people, tmp_path, CLOCKIFY_PLAN="free") as free:
@@ -176,7 +176,7 @@ def test_a_refused_event_keeps_no_other_from_being_registered(office: Office) ->
 
 
 def test_what_stops_half_way_names_what_is_registered_and_what_is_not(office: Office) -> None:
-    """The key is refused after two: nothing more is tried, no event is said to have found no room."""
+    """The key is refused after two: nothing more is tried, no event is reported as having found no room."""
     office.register(limit=2)
     office.team.fault("status", "POST */webhooks", status=403, body={"message": "Access Denied", "code": 403})
     report = office.register(limit=4)
@@ -423,7 +423,7 @@ def test_an_address_that_will_do(url: str, clockify: str, base: str) -> None:
 
 
 def test_a_hook_is_recognisable_in_clockifys_pages(office: Office) -> None:
-    """Its name says whose it is and what for."""
+    """Its name states whose it is and what for."""
     office.register(limit=1)
 
     assert office.at_clockify()[UPDATED]["name"] == name_of(UPDATED) == "sync TIME_ENTRY_UPDATED"

@@ -26,7 +26,7 @@ BOTH: dict[str, Any] = {"amounts": ["EARNED", "COST"]}
 
 
 def make(api: Api, **body: Any) -> Any:
-    """An entry of the owner: one hour on 3 March 2025 unless said otherwise."""
+    """An entry of the owner: one hour on 3 March 2025 unless given otherwise."""
     return api.send("POST", "time-entries", HOUR | {"billable": True} | body, expect=201)
 
 

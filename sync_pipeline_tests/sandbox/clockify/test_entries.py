@@ -13,7 +13,7 @@ HOUR = {"start": "2025-03-03T08:00:00Z", "end": "2025-03-03T09:00:00Z"}
 
 
 def make(api: Api, expect: int = 201, **body: Any) -> Any:
-    """An entry of the owner; one hour on 3 March 2025 unless said otherwise."""
+    """An entry of the owner; one hour on 3 March 2025 unless given otherwise."""
     return api.send("POST", "time-entries", HOUR | body, expect=expect)
 
 
@@ -34,7 +34,7 @@ def test_an_entry_is_created_for_the_caller(shared: Api) -> None:
 
 
 def test_posting_twice_makes_two(shared: Api) -> None:
-    """Creation is not idempotent, whatever headers say."""
+    """Creation is not idempotent, whatever the headers are."""
     headers = {"Idempotency-Key": "same"}
     first, second = (shared.call("POST", "time-entries", json=HOUR, headers=headers).json() for _ in range(2))
     assert first["id"] != second["id"]

@@ -139,7 +139,7 @@ def test_a_project_is_made_from_a_template(api: Api) -> None:
 
 
 def test_project_filters(shared: Api) -> None:
-    """Name, strict name, client and hydration do what they say."""
+    """Name, strict name, client and hydration do what they are documented to do."""
     whole = shared.get("projects", page_size=500)
     owned = next(project for project in whole if project["clientId"])
     by_client = shared.get("projects", clients=owned["clientId"])

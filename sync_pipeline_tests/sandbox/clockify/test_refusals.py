@@ -1,4 +1,4 @@
-"""Who may ask, and how Clockify says no."""
+"""Who may ask, and how Clockify refuses."""
 
 from __future__ import annotations
 

@@ -546,7 +546,7 @@ def test_other_records_flood_too(api: Api, receiver: Receiver, event: str) -> No
     ],
 )
 def test_unusable_controls_are_refused(shared: Api, path: str, body: Any) -> None:
-    """Each says what it cannot use."""
+    """Each reports what it cannot use."""
     answer = httpx.post(f"{shared.sandbox.control}/{path}", json=body)
     assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
 

@@ -77,7 +77,7 @@ def test_unusable_times_are_refused(sandbox: Sandbox, body: object) -> None:
 
 
 def test_keys_are_listed_and_work(sandbox: Sandbox) -> None:
-    """Every key on the list opens what its scopes say."""
+    """Every key on the list opens what its scopes allow."""
     listed = sandbox.control.get("keys").json()
     assert listed["keys"]["Snapshots key"] == "sandbox-snapshots-key"
     assert listed["snapshots_scopes"]["sandbox-snapshots-time-entries-read-key"] == ["time_entries.read"]
@@ -111,7 +111,7 @@ def test_busy_time_grows(sandbox: Sandbox) -> None:
     ],
 )
 def test_unusable_settings_are_refused(sandbox: Sandbox, path: str, body: dict[str, object]) -> None:
-    """Each control says what it cannot use."""
+    """Each control reports what it cannot use."""
     answer = sandbox.control.post(path, json=body)
     assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
 

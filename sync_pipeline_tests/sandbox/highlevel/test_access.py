@@ -91,7 +91,7 @@ def test_users_have_the_addresses_of_clockifys(agency: Agency) -> None:
 
 
 def test_each_answer_says_what_is_left_and_a_day_can_be_used_up(agency: Agency) -> None:
-    """No Retry-After: only the headers say which limit it was."""
+    """No Retry-After: only the headers state which limit it was."""
     answer = agency.send("GET", f"/locations/{HOME}")
     assert answer.headers["x-ratelimit-limit-daily"] == "200000"
     assert answer.headers["x-ratelimit-daily-remaining"] == "199999"

@@ -102,7 +102,7 @@ def test_a_field_can_be_unique_and_a_deleted_record_can_block_its_value(agency: 
 
 
 def test_an_object_holds_so_many_records(agency: Agency) -> None:
-    """300,000 unless a test says otherwise."""
+    """300,000 unless a test sets another number."""
     agency.switch(largest=1)
     agency.create(1)
     assert agency.refused("POST", RECORDS, json={**HERE, "properties": {"title": "x"}})[0] == 400

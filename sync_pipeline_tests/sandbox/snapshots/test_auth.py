@@ -1,4 +1,4 @@
-"""Credentials, scopes and the rate limit answer as the contract says."""
+"""Credentials, scopes and the rate limit answer as the contract states."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def test_add_change_restore(setup: SetupService) -> None:
 
 
 def test_a_shipped_field_is_changed_by_what_differs(setup: SetupService) -> None:
-    """Only what differs is written, so what the shipped mapping says otherwise stays in force."""
+    """Only what differs is written, so the rest of the shipped mapping stays in force."""
     form = field_form(setup, "users", "name")
     change_field(setup, "users", replace(form, max_length="100"), since=None)
     assert "max_length: 100" in read(setup)
@@ -213,7 +213,7 @@ def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None
     ],
 )  # fmt: skip
 def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, expected: str) -> None:
-    """One sentence says what is wrong, without file and line; nothing is stored, not even when it is insisted on."""
+    """One sentence states what is wrong, without file and line; nothing is stored, not even when it is insisted on."""
     found = check_field(setup, entity, form)
     assert expected in found
     assert ".yaml" not in found
@@ -354,7 +354,7 @@ SMALL = {"type": "json", "source": ["scaled"], "transform": [{"scale": 5e-324}]}
 @example(SMALL, "extra")
 @given(files(), st.sampled_from(["extra", "name", "status"]))
 def test_every_form_comes_back(written: dict[str, object], name: str) -> None:
-    """Whatever a file says: as a form, stored through the form, and read again it is the same field."""
+    """Whatever a file holds: as a form, stored through the form, and read again it is the same field."""
     with TemporaryDirectory() as directory:
         setup = SetupService("test", root=Path(directory), environ={"SYNC_HOME": directory})
         document = yaml.safe_dump({"mappings": {"users": {"fields": {name: written}}}})
