@@ -191,7 +191,7 @@ LAWS = {
     help="What is done already: after an interruption the same command continues there.",
 )
 def main(count: int, seed: int | None, law: str | None, dialect: str | None, jobs: int, state: Path) -> None:
-    """Random histories of all kinds, by turns on each database. Exit code 1 when one is against a law."""
+    """Random histories of all kinds, alternately on each database. Exit code 1 when one is against a law."""
     if seed is not None:
         sys.exit(_one(law or "overlaps", dialect or "sqlite", seed))
     turns = [(name, on) for name in ([law] if law else LAWS) for on in ([dialect] if dialect else DATABASES)]

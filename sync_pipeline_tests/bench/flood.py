@@ -30,7 +30,7 @@ PATIENCE = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What became of the deliveries, and what the receiver needed for them."""
+    """The results of the deliveries, and what the receiver needed for them."""
 
     sent: int
     accepted: int

@@ -137,7 +137,7 @@ def test_refused_connection(shell: Shell, setting: str, expected: str) -> None:
 
 @pytest.mark.parametrize("setting", ["CLOCKIFY_BASE_URL", "SNAPSHOTS_BASE_URL"])
 def test_tls_error(shell: Shell, untrusted: str, setting: str) -> None:
-    """A certificate no one vouches for: not sent a key, not tried again; address and remedy are named."""
+    """An untrusted certificate: not sent a key, not tried again; address and remedy are named."""
     message = shell.with_(**{setting: untrusted})("sync", code=1).message
     assert "the secure connection could not be made" in message
     assert f"Check {setting} ({untrusted}). A certificate authority of your own is named by SSL_CERT_FILE." in message
@@ -152,7 +152,7 @@ def test_tls_error(shell: Shell, untrusted: str, setting: str) -> None:
     ],
 )
 def test_answers_that_make_no_sense(shell: Shell, kind: str, expected: str) -> None:
-    """A web page, half a document, a page that repeats forever: one message, and nothing is written."""
+    """A web page, an incomplete document, a page that repeats forever: one message, and nothing is written."""
     shell.team.fault(kind, "GET /clockify/*/projects")
     shell.team.forget_stats()
     message = shell.with_(CLOCKIFY_PAGE_SIZE="2")("sync", "--entity", "projects", code=1).message

@@ -233,7 +233,7 @@ TABLE = [
 def test_one_message_that_names_the_place_and_the_remedy(
     shell: Shell, situation: Situation, command: str, expected: str
 ) -> None:
-    """No traceback, no half a document; a command that does not need what is broken works."""
+    """No traceback, no incomplete document; a command that does not need what is broken works."""
     with situation(shell) as machine:
         ended = machine.run(command)
     if expected == WORKS:

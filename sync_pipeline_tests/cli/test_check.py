@@ -143,7 +143,7 @@ def test_reports_address(shell: Shell) -> None:
 
 
 def test_unreachable(shell: Shell, untrusted: str) -> None:
-    """No such name, nothing listening, a certificate no one vouches for, hung up: four different lines."""
+    """No such name, nothing listening, an untrusted certificate, hung up: four different lines."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         refused = f"http://127.0.0.1:{unused.getsockname()[1]}"

@@ -291,7 +291,7 @@ def test_rejects(shell: Shell) -> None:
 
 
 def test_only_what_the_target_refused_is_retried(shell: Shell) -> None:
-    """What a check rejected is judged anew anyway, and what is no reject at all is reported as none."""
+    """What a check rejected is checked again anyway, and what is no reject at all is reported as none."""
     for number in range(2):
         shell.team.put_location(f"twin-{number}", location_name="One name", address=str(number))
     shell.sync("--entity", "locations")

@@ -128,7 +128,7 @@ def ticks(us: Developing) -> list[tuple[str, str]]:
 def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
     """On the sandbox everything runs, webhooks and sensors are on, an edit arrives; then all of it ends.
 
-    Its output is no terminal: it has the same lines all the same, and what the programs print is in the log.
+    Its output is no terminal: it has the same lines anyway, and what the programs print is in the log.
     """
     with developing(tmp_path) as us:
         hooks = us.clockify("GET", "/webhooks")["webhooks"]
@@ -210,7 +210,7 @@ def stored(us: Developing) -> int:
 
 
 def test_a_mapping_changed_in_the_console_is_loaded_immediately(tmp_path: Path) -> None:
-    """The printed link signs in once; after a change the UI has loaded the definitions anew, without a restart."""
+    """The printed link signs in once; after a change the UI has reloaded the definitions, without a restart."""
     entries = "{workspaceOrError{... on Workspace{locationEntries{updatedTimestamp}}}}"
     with developing(tmp_path, "--no-webhooks") as us:
         said = (tmp_path / "dev.log").read_text()

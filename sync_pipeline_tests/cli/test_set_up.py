@@ -372,7 +372,7 @@ def test_credentials(typed: Shell, tmp_path: Path) -> None:
 
 
 def test_disconnecting(typed: Shell) -> None:
-    """It asks first (a script says --yes); then the set-up is half a one."""
+    """It asks first (a script passes --yes); then the set-up is incomplete."""
     typed(*ON_THE_SANDBOX, code=0)
     assert "add --yes" in typed("disconnect", "snapshots", "--json", code=2).err
     assert typed("disconnect", "snapshots", "--yes", "--json", code=0).document["disconnected"] == "snapshots"
@@ -393,7 +393,7 @@ def test_the_mapping_of_the_set_up(typed: Shell) -> None:
 
 
 def test_reading_commands_start_no_server(tmp_path: Path) -> None:
-    """A new home, and another sandbox at the port: what is only read from here can be read all the same."""
+    """A new home, and another sandbox at the port: what is only read from here can be read anyway."""
     with team(tmp_path / "other") as other:
         nothing: dict[str, str | None] = dict.fromkeys((*ACCOUNTS, *THERE))
         port = str(urlsplit(other.sandbox.url).port)

@@ -232,7 +232,7 @@ def test_other_words_that_a_consent_has_ended(us: HighLevelTeam, words: str) -> 
 
 
 def test_a_location_without_the_app_is_named(us: HighLevelTeam) -> None:
-    """Also when it is removed while its token still lasts; the locations of the agency are read all the same."""
+    """Also when it is removed while its token still lasts; the locations of the agency are read anyway."""
     ask(us)
     us.switch(uninstalled=[HOME])
     assert us.sync("locations")["locations"]

@@ -34,7 +34,7 @@ def server_of(tokens: list[str], judge: Callable[[str], bytes]) -> Callable[[Ask
 
 
 def test_many_requests_share_one_token_until_it_ends() -> None:
-    """Requests that start together fetch one token; it is fetched anew shortly before it ends."""
+    """Requests that start together fetch one token; it is fetched again shortly before it ends."""
     time = Time()
     with scripted(server_of(["t1", "t2"], lambda _: RECORD)) as server:
 

@@ -181,7 +181,7 @@ def test_a_refusal_repeats_no_secret() -> None:
 
 
 def test_a_batch_refused_as_a_whole_is_halved() -> None:
-    """When the whole batch is refused for one record, the others are delivered all the same."""
+    """When the whole batch is refused for one record, the others are delivered anyway."""
 
     def script(asked: Asked) -> bytes:
         items = asked.json["items"]
@@ -214,7 +214,7 @@ def test_a_batch_refused_as_a_whole_is_halved() -> None:
     ],
 )
 def test_an_answer_that_does_not_fit_the_batch_is_an_error(data: Any) -> None:
-    """Without one result for each record nothing is believed."""
+    """Without one result for each record nothing is trusted."""
     with scripted(in_turn(reply(200, data))) as server:
 
         async def work() -> None:

@@ -103,7 +103,7 @@ def test_the_first_half_of_step_1_survives_a_reload(desk_browser: Browser, offic
 
 
 def test_a_plain_members_key_is_reported_before_it_is_connected(desk_browser: Browser, office: Team) -> None:
-    """Its workspace cannot be chosen, and why is next to it; sent all the same, it is refused."""
+    """Its workspace cannot be chosen, and why is next to it; sent anyway, it is refused."""
     page = Page(look(desk_browser, office, secret="sandbox-clockify-member-key").text)
 
     assert [found for found in page.all("input") if found.get("name") == "workspace" and "disabled" not in found] == []

@@ -50,7 +50,7 @@ def test_the_daemon_sends_alerts(us: Team, on: Live) -> None:
 def test_the_daemon_sends_a_heartbeat(
     on: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After each evaluation; what goes wrong with it is reported without its address, and alerts are sent all the same."""
+    """After each evaluation; what goes wrong with it is reported without its address, and alerts are sent anyway."""
     caplog.set_level(logging.DEBUG)
     with heartbeats() as (url, asked):
         monkeypatch.setenv("SYNC_HEARTBEAT_URL", url)

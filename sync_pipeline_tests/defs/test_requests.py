@@ -1,4 +1,4 @@
-"""Requests: what was asked for in the console becomes runs, and what became of them is in the request."""
+"""Requests: what was asked for in the console becomes runs, and their outcome is in the request."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def test_an_edit_arrives_by_one_read_and_one_write(us: Team, on: Live) -> None:
 
 
 def test_a_targeted_run_marks_no_partition_and_makes_no_batch_stale(us: Team, on: Live) -> None:
-    """A batch that was read before it is loaded after it all the same, and the newer row stays."""
+    """A batch that was read before it is loaded after it anyway, and the newer row stays."""
     entry = stopped(us)[0]
     with us.session() as session:
         older = us.validated(session, "time_entries")
@@ -299,7 +299,7 @@ def test_a_sensor_that_listens_notices_the_end_of_a_run(us: Team, on: Live) -> N
 
 @pytest.mark.parametrize("seconds", ["1", "30"])
 def test_a_stream_of_events_does_not_hold_a_tick(us: Team, on: Live, seconds: str) -> None:
-    """Events come in at every look while a run is in the way: the tick ends all the same, and looks no faster for it."""
+    """Events come in at every look while a run is in the way: the tick ends anyway, and looks no faster for it."""
     entry, other = stopped(us)[:2]
     on.event("TIME_ENTRY_UPDATED", "time_entries", entry)
     queued = on.queue(on.tick("time_entries", run=False).requests[0])

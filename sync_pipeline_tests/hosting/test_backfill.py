@@ -217,7 +217,7 @@ def test_the_daemon_does_not_undo_what_was_asked_for(
 def test_a_backfill_that_was_paused_before_it_started_is_resumed_unchanged(
     us: Team, on: Live, asking: Asking, now: datetime
 ) -> None:
-    """No daemon has stopped it, since none is there: nothing has to be asked for anew."""
+    """No daemon has stopped it, since none is there: nothing has to be requested again."""
     (first,) = asking.ask(us.days, now)
     pause(on.instance, first, "Ana")
     assert asking.resume(first, now) == [first]
@@ -319,7 +319,7 @@ def daemon(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.outside
 def test_a_backfill_runs_in_the_daemon_and_waits_for_one(us: Team, tmp_path: Path) -> None:
-    """Without a daemon it is kept and the command reports it; with one it is worked off in bounded runs, and all is there."""
+    """Without a daemon it is kept and the command reports it; with one it is processed in bounded runs, and all is there."""
     us.sync("locations", "users", "projects")
     with shell_for(us, tmp_path / "shell", SYNC_DAYS_PER_RUN="10", **PATIENT) as shell:
         asking = ("backfill", "--json", "--from", us.days.keys[0], "--to", us.days.keys[1])
@@ -336,7 +336,7 @@ def test_a_backfill_runs_in_the_daemon_and_waits_for_one(us: Team, tmp_path: Pat
 
 
 def ended(shell: Shell, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """The newest backfill when it has ended; only looked at, since one that is asked for again after its end starts anew."""
+    """The newest backfill when it has ended; only looked at, since one that is requested again after its end starts from the beginning."""
     newest: dict[str, Any] = {}
 
     def is_over() -> bool:

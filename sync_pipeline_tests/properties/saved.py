@@ -51,7 +51,7 @@ class SavedFile:
 
 
 class SavedDatabase:
-    """A database of a PostgreSQL server, made anew from a template each time."""
+    """A database of a PostgreSQL server, made again from a template each time."""
 
     def __init__(self, url: str, us: Team) -> None:
         self._server = url

@@ -140,7 +140,7 @@ def test_a_repair_is_held_back_by_the_same_checks(tmp_path: Path, check: str) ->
 
 
 def test_fewer_bad_records_are_rejected_and_the_rest_is_delivered(tmp_path: Path) -> None:
-    """A few rejects block nothing, and are judged anew: corrected at the source they are delivered."""
+    """A few rejects block nothing, and are checked again: corrected at the source they are delivered."""
     with team(tmp_path) as us:
         us.sync()
         bad = us.add_entry(us.users()[0]["id"], morning(1), 0)
@@ -228,7 +228,7 @@ def test_entries_of_a_deleted_project_arrive_and_block_nothing(tmp_path: Path) -
 
 
 def test_records_without_an_id_are_rejected_one_by_one(tmp_path: Path) -> None:
-    """Two with the same content are two rejects, under one name; the next read judges them anew and writes nothing."""
+    """Two with the same content are two rejects, under one name; the next read checks them again and writes nothing."""
     with team(tmp_path, projects=3, entries=0) as us:
         nameless = [{**project, "id": None, "name": "Nobody"} for project in us.projects()[:2]]
         answer = {"status": 200, "body": [*us.projects(), *nameless], "headers": {"Last-Page": "true"}}

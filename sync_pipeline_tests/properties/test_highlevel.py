@@ -103,7 +103,7 @@ def test_killed_at_any_moment_it_continues_from_there(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_lost_ledger_finds_its_records_again(us: HighLevelTeam, ignored: bool) -> None:
-    """Also where the search ignores its filters: then everything is read, and an empty answer is not believed."""
+    """Also where the search ignores its filters: then everything is read, and an empty answer is not trusted."""
     us.add_entry(us.users()[1]["id"], morning(3), description="another")
     us.sync()
     before = {row["id"] for row in us.stored("time_entries")}

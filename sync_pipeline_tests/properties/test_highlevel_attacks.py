@@ -1,4 +1,4 @@
-"""Answers of HighLevel that are not to be believed, and moments at which a record would be made twice or lost."""
+"""Answers of HighLevel that cannot be trusted, and moments at which a record would be made twice or lost."""
 
 from __future__ import annotations
 

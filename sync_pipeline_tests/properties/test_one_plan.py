@@ -162,7 +162,7 @@ def _tasks_are_right(us: Team, session: Session, now: dict[int, NameState], proj
 
 
 def _one_of_each_pair(ways: set[tuple[NameState, NameState]]) -> list[tuple[NameState, NameState]]:
-    """One of each way and its mirror image, by turns the lower and the higher: ids have an order, too."""
+    """One of each way and its mirror image, alternately the lower and the higher: ids have an order, too."""
     mirror = str.maketrans("abPQ", "baQP")
     pairs = {
         frozenset([way, tuple((second.translate(mirror), first.translate(mirror)) for first, second in way)])

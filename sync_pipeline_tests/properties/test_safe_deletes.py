@@ -41,7 +41,7 @@ def test_a_deleted_entry_is_deleted_after_it_was_looked_up_together_with_one_tha
 
 @pytest.mark.parametrize("entity", ["projects", "time_entries", "locations"])
 def test_rows_that_only_the_list_lost_are_not_deleted(tmp_path: Path, entity: str) -> None:
-    """A list that answers with nothing is not believed; let through, it deletes nothing: each record is found by id."""
+    """A list that answers with nothing is not trusted; let through, it deletes nothing: each record is found by id."""
     with team(tmp_path) as us:
         us.clockify("POST", "/projects", {"name": "Nothing refers to this one"})
         us.sync()

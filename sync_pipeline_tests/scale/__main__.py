@@ -158,7 +158,7 @@ def disturb(fleet: Fleet, report: Report) -> None:
         finally:
             are_over.set()
             filling.join()
-        for _ in range(3):  # days whose run was cancelled, or failed for good
+        for _ in range(3):  # days whose run was cancelled, or failed permanently
             if json.loads(fleet.on_control("sync-pipeline", *backfill_words(fleet), check=False))["success"]:
                 break
         wait(lambda: not [run for run in instance.get_runs() if not run.is_finished], 1800, "all runs to end")

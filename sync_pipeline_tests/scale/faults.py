@@ -30,7 +30,7 @@ ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRun
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened, what came of it, and whether that is what should."""
+    """What happened, its outcome, and whether that is expected."""
 
     fault: str
     outcome: str
@@ -38,7 +38,7 @@ class Outcome:
 
 
 class Unexpected(Exception):
-    """What came of a fault is not what should."""
+    """The outcome of a fault is not the expected one."""
 
 
 def expect(is_so: bool, outcome: str) -> str:

@@ -314,7 +314,7 @@ def test_a_blocked_run_never_starts_its_load(tmp_path: Path, monkeypatch: pytest
 def test_the_reason_of_a_failed_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, route: str, trouble: int, exit_code: int
 ) -> None:
-    """Read or written in vain: the store keeps the sentence the run ends with, and knows how a command ends."""
+    """A failed read or write: the store keeps the sentence the run ends with, and knows how a command ends."""
     with team(tmp_path) as us:
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         enter(us, monkeypatch)

@@ -1,4 +1,4 @@
-"""Someone is forgotten while runs are under way: neither waits for the other for good, and nothing comes back."""
+"""Someone is forgotten while runs are under way: neither waits for the other permanently, and nothing comes back."""
 
 from __future__ import annotations
 

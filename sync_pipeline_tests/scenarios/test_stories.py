@@ -206,7 +206,7 @@ def test_a_mapping_change_that_would_rewrite_most_of_the_target_is_held(tmp_path
 
 
 def test_a_day_without_records_does_not_let_a_new_mapping_through(tmp_path: Path) -> None:
-    """What was loaded under the old mapping still needs a word, whatever else was loaded under the new one."""
+    """What was loaded under the old mapping still needs an approval, whatever else was loaded under the new one."""
     with team(tmp_path) as us:
         us.sync()
         write_mapping(

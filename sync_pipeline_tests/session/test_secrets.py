@@ -128,7 +128,7 @@ def test_accounts_of_the_environment_use_no_stored_secret(vault: Vault, settings
 
 
 def test_entering_is_another_credential_rotating_is_the_same(vault: Vault, settings: Settings) -> None:
-    """A rotated key keeps its mark, so that live syncing continues; one that is entered anew has a new one."""
+    """A rotated key keeps its mark, so that live syncing continues; one that is entered again has a new one."""
     first = unlock(settings, filled(vault))
     vault.rotate(CLOCKIFY_KEY, "ck-2", NOW)
     rotated = unlock(settings, vault)

@@ -1,4 +1,4 @@
-"""The desk: everything anew each time, one hand a change, nothing that is not valid."""
+"""The desk: everything read again each time, one hand a change, nothing that is not valid."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def test_half_a_set_up_is_stored_nowhere(us: Team, setup: SetupService) -> None:
 
 
 def test_off_works_whatever_is_broken(us: Team, setup: SetupService) -> None:
-    """A missing key, an address that answers no more: the switch is turned off all the same."""
+    """A missing key, an address that answers no more: the switch is turned off anyway."""
     turn_on(tried(on_accounts(setup, us)))
     setup.change({"snapshots.base_url": "http://127.0.0.1:9"}, "moved", "")
     assert not turn_off(setup).is_live

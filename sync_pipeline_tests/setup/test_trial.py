@@ -92,7 +92,7 @@ def test_a_check_that_fails_ends_it(us: Team, setup: SetupService) -> None:
 
 @pytest.mark.undocumented
 def test_a_blocked_entity_fails_it(us: Team, setup: SetupService) -> None:
-    """A check that would block a load: it is shown with its rows, and the others are tried all the same."""
+    """A check that would block a load: it is shown with its rows, and the others are tried anyway."""
     on_accounts(setup, us)
     us.sandbox.world.db.execute("UPDATE time_entries SET shared = replace(shared, '\"REGULAR\"', '\"NAP\"')")
     found = trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")

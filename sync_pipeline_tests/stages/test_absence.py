@@ -133,7 +133,7 @@ def test_deletes_of_others_are_proven_while_their_entries_are_in_the_batch(us: T
 
 @pytest.mark.parametrize("how", ["batch", "by id"])
 def test_their_entries_are_no_witness(us: Team, how: str) -> None:
-    """With nothing else left that is known to live, deletes are proven all the same."""
+    """With nothing else left that is known to live, deletes are proven anyway."""
     deleted = [entry["id"] for entry in us.entries()]
     for entry in deleted:
         us.clockify("DELETE", f"/time-entries/{entry}")

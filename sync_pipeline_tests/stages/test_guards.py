@@ -25,7 +25,7 @@ def _decide(us: Team, entity: str, decision: Decision) -> None:
 
 @pytest.mark.parametrize("decision", [None, "declined"])
 def test_held_deletes_are_sent_by_no_run_that_meets_fewer_of_them(tmp_path: Path, decision: Decision | None) -> None:
-    """A sync of one day and a run by id stay below the guard's share; the deletes wait all the same, until allowed."""
+    """A sync of one day and a run by id stay below the guard's share; the deletes wait anyway, until allowed."""
     with team(tmp_path, **FEW) as us:
         user = us.users()[0]["id"]
         made = [us.add_entry(user, morning(ago, hour)) for ago in (2, 3, 4, 5) for hour in (8, 10)]

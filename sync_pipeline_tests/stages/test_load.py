@@ -368,7 +368,7 @@ def test_a_list_that_lags_undoes_nothing_that_was_read_by_id(us: Team) -> None:
 
 
 def test_a_list_that_lags_does_not_bring_back_what_a_read_by_id_found_deleted(us: Team) -> None:
-    """Its event's read proved it deleted minutes ago: the list that still has it is not believed."""
+    """Its event's read proved it deleted minutes ago: the list that still has it is not trusted."""
     deleted, kept = _entry(us, 1, "deleted"), _entry(us, 2, "kept")
     us.sync("time_entries")
     us.control("POST", "lag", {"freeze": "clockify"})

@@ -91,7 +91,7 @@ def test_overlapping_windows_report_nothing_twice(us: Team, on: Live) -> None:
 
 
 def test_the_feed_in_its_older_shape(us: Team, on: Live) -> None:
-    """A list under `response`, deleted records with `documentCode`: read all the same."""
+    """A list under `response`, deleted records with `documentCode`: read anyway."""
     entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
     us.clockify("DELETE", f"/time-entries/{entry['id']}")
     row = {"id": entry["id"], "documentCode": "TIME_ENTRY", "deletedAt": "2026-01-01T00:00:00Z", "document": {}}

@@ -77,7 +77,7 @@ def test_names_that_change_hands_are_updates_and_those_held_are_refused(tmp_path
 
 
 def test_what_was_lost_at_the_target_is_created(tmp_path: Path) -> None:
-    """`verify` found it missing: the next sync makes it anew, in whole."""
+    """`verify` found it missing: the next sync creates it again, in whole."""
     with team(tmp_path) as us:
         us.sync()
         user = us.users()[0]["id"]

@@ -18,7 +18,7 @@ from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 
 def leave(us: Team, user: str) -> None:
-    """Someone is removed from the workspace for good; their entries stay."""
+    """Someone is removed from the workspace permanently; their entries stay."""
     us.control("POST", "users", {"id": user, "remove": True})
 
 

@@ -102,7 +102,7 @@ def test_an_archived_client_is_taken_back(us: Team, on: Live) -> None:
 
 
 def test_a_deleted_client_is_made_again(us: Team, on: Live) -> None:
-    """A linked client that is missing is pending, created anew and linked."""
+    """A linked client that is missing is pending, created again and linked."""
     client = ours(us)
     us.clockify("PUT", f"/clients/{client['id']}", {"name": client["name"], "archived": True})
     us.clockify("DELETE", f"/clients/{client['id']}")

@@ -79,7 +79,7 @@ def test_a_day_is_not_done_while_a_record_that_is_kept_is_not_delivered(
 def test_what_others_wait_for_is_not_replaced_by_an_older_read_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A load that overtakes it finds it unchanged and leaves its number with the day only: the older read loses all the same."""
+    """A load that overtakes it finds it unchanged and leaves its number with the day only: the older read loses anyway."""
     with team(tmp_path, **FEW) as us:
         project = us.projects()[0]
 

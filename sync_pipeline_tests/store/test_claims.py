@@ -119,7 +119,7 @@ def test_the_late_answer_of_a_run_that_lost_its_claim_is_not_noted(one: Store, o
 
 
 def test_an_intent_of_a_record_that_was_taken_over_stays_open(one: Store, other: Store) -> None:
-    """The run that has it now looks up what became of it."""
+    """The run that has it now looks up its outcome."""
     merge(one, [row("a")], 1)
     intent = here(one).intend("a", "create", {}, at(1))
     here(other).claims.take("a")

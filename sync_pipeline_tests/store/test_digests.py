@@ -76,7 +76,7 @@ def test_a_digest_is_about_what_was_delivered_since_the_last_one(store: Store) -
 
 
 def test_a_subscription_begins_when_it_is_made(store: Store) -> None:
-    """Not when it is first looked at; what was delivered before can be previewed, and is no news. It begins only once."""
+    """Not when it is first looked at; what was delivered before can be previewed, and is not new. It begins only once."""
     wanted = Wanted(kinds=[("time_entries", "create")])
     assert delivered_since(store, HERE, wanted, NOW, 2) == Found({}, [])
     do(store, delivered("e0", "e1", "e2"))

@@ -110,7 +110,7 @@ def test_the_same_words_are_news_once_a_run_has_taken_them_up(store: Store, clos
 
 
 def test_a_sender_that_sends_the_same_at_every_look_is_processed_now_and_then(store: Store) -> None:
-    """With patience, what was sent last is no news for a while, though it was processed; later it is believed."""
+    """With patience, what was sent last is not new for a while, though it was processed; later it is accepted."""
     take(store, event())
     events.mark_attempt(store, ids(store), at(1))
     events.close(store, ids(store), "run", at(1))

@@ -149,7 +149,7 @@ def money(amounts: list[int | None]) -> int | None:
 
 
 def rebuilt(world: World) -> list[tuple[object, ...]]:
-    """The tables when everything is computed anew."""
+    """The tables when everything is recomputed."""
     with world.store.writing() as tx:
         tx.execute(delete(metadata.tables["report_settings"]))
     assert world.compute().all_new

@@ -106,7 +106,7 @@ def test_a_deletion_is_pending_until_it_is_delivered(store: Store) -> None:
 
 
 def test_a_later_observation_prevents_a_deletion(store: Store) -> None:
-    """An absence that was seen before the record last changed is not believed."""
+    """An absence that was seen before the record last changed is not trusted."""
     merge(store, [row("a")], 5)
 
     assert here(store).mark_deleted(dict.fromkeys(["a"], 4), at(4)) == 0
@@ -234,7 +234,7 @@ def test_links_are_exchanged_together(store: Store) -> None:
 
 
 def test_forgetting_makes_pending_with_or_without_the_link(store: Store) -> None:
-    """What is missing at the target is created anew; what is only changed keeps its link."""
+    """What is missing at the target is created again; what is only changed keeps its link."""
     deliver(store, [row("a"), row("b")])
     here(store).forget_delivered("a")
     here(store).forget_delivered("b", keep_link=True)

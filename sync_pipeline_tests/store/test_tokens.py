@@ -1,4 +1,4 @@
-"""One pair for all processes: encrypted, replaced whole, renewed by one of many, lost for good when it is lost."""
+"""One pair for all processes: encrypted, replaced whole, renewed by one of many, lost permanently when it is lost."""
 
 from __future__ import annotations
 

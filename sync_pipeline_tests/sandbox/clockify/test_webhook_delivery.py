@@ -295,7 +295,7 @@ def test_too_many_failures_disable_a_hook(api: Api, receiver: Receiver) -> None:
     """So many deliveries given up in a row clear deliveryEnabled; saving the hook sets it again."""
     api.control("webhooks", {"retry_delays": [], "disable_after": 2})
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
-    # A success in between starts the count anew.
+    # A success in between starts the count again.
     receiver.answers = [500, 200, 500, 500]
     for _ in range(4):
         entry(api)

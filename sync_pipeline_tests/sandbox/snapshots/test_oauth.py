@@ -140,7 +140,7 @@ def test_code_is_bound_to_verifier_and_address(sandbox: Sandbox, changes: dict[s
 
 
 def test_code_expires_within_a_minute(sandbox: Sandbox) -> None:
-    """A code that lay about is refused."""
+    """An expired code is refused."""
     code = _authorize(sandbox, ASK)["code"]
     sandbox.control.post("clock", json={"advance": 61})
     assert _error(_exchange(sandbox, code)) == (400, "invalid_grant")
