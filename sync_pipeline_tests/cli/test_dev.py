@@ -310,8 +310,8 @@ def test_whatever_is_killed_nothing_works_on_without_it(tmp_path: Path, killed: 
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team of which only the sandbox's address is needed."""
-    with team(tmp_path) as everybody:
-        yield everybody
+    with team(tmp_path) as office:
+        yield office
 
 
 def test_webhooks_are_subscribed_once(us: Team) -> None:

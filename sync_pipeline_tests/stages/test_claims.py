@@ -184,11 +184,11 @@ def test_a_write_whose_answer_never_came_is_sent_again(us: Team) -> None:
 
 
 def test_what_was_acknowledged_and_refused_is_counted_and_kept(us: Team) -> None:
-    """By the kind of write; a refused record is not offered again as it is."""
+    """By the kind of write; a refused record is not offered again unchanged."""
     keys = sorted(project["id"] for project in us.projects())
     kinds: tuple[Kind, ...] = ("create", "adopt", "update", "restore")
-    told: list[Progress] = []
-    with us.session(report=told.append) as session:
+    reported: list[Progress] = []
+    with us.session(report=reported.append) as session:
         spec, counts = session.specs["projects"], Counts()
         rows = [session.ledger(spec).lookup(keys)[key] for key in keys]
         note_sending(session, spec, rows, keys)
@@ -201,5 +201,5 @@ def test_what_was_acknowledged_and_refused_is_counted_and_kept(us: Team) -> None
     assert (counts.created, counts.adopted, counts.updated, counts.rejected) == (1, 1, 2, 1)
     assert [stored[key].delivered_hash == stored[key].fields_hash for key in keys[:4]] == [True] * 4
     assert stored[keys[4]].refused_hash == stored[keys[4]].fields_hash
-    assert (told[-1].stage, told[-1].done) == ("load", 4)
+    assert (reported[-1].stage, reported[-1].done) == ("load", 4)
     assert us.sync("projects")["projects"].rejected == 1
