@@ -29,7 +29,7 @@ SERIOUS = ("serious", "critical")
 
 @contextmanager
 def chromium(*more: str) -> Iterator[Browser]:
-    """An installed Chromium, with more switches; without one the test is skipped and says how to get it."""
+    """An installed Chromium, with more switches; without one the test is skipped and states how to get it."""
     found = next(filter(None, map(shutil.which, NAMES)), None)
     if found is None:
         pytest.skip(NONE)

@@ -92,7 +92,7 @@ def faketime_library() -> str | None:
 
 
 def faked(instant: str, library: str) -> dict[str, str]:
-    """The variables that set the clock of a process from outside; what measures a duration goes on as it is."""
+    """The variables that set the clock of a process from outside; what measures a duration runs as usual."""
     at = datetime.fromisoformat(instant).replace(tzinfo=UTC).timestamp() - unix_time()
     return {
         "LD_PRELOAD": library,

@@ -40,7 +40,7 @@ KEPT = 20_000
 
 
 def facts() -> Json:
-    """The facts of the document as they were extracted."""
+    """The facts extracted from the document."""
     found: Json = orjson.loads((files("sync_pipeline.operations") / "clockify.json").read_bytes())
     return found
 
@@ -76,12 +76,12 @@ def _correct(found: Json, name: str, erratum: Json) -> None:
 
 
 def _change(shape: Json, erratum: Json) -> None:
-    """Rename, retype, add and drop fields; say which may be null, left out, or need not be given."""
+    """Rename, retype, add and drop fields; define which may be null, left out, or need not be given."""
     fields = shape["fields"]
     for old, new in erratum.get("renamed", {}).items():
         fields[new] = fields.pop(old)
-    for gone in erratum.get("absent", []):
-        del fields[gone]
+    for absent in erratum.get("absent", []):
+        del fields[absent]
     fields.update(erratum.get("fields", {}))
     for key in ("nullable", "optional"):
         if unknown := set(erratum.get(key, [])) - set(fields):
@@ -318,7 +318,7 @@ def _schema(kind: Any, answer: bool) -> Json:
     fields = {name: _schema(each, answer) for name, each in kind["fields"].items()}
     return {
         "type": "object",
-        # Not `anyOf`: its errors do not say what is wrong inside.
+        # Not `anyOf`: its errors do not state what is wrong inside.
         "properties": fields | {name: {"if": {"not": NULL}, "then": fields[name]} for name in kind.get("nullable", ())},
         "required": sorted(set(fields) - set(kind.get("optional", ()))) if answer else kind.get("required", []),
         "additionalProperties": False,

@@ -28,7 +28,7 @@ FACTS = Path(__file__).parent.parent / "sync_pipeline" / "operations" / "clockif
 JSON = "application/json"
 METHODS = ("get", "post", "put", "patch", "delete")
 FORMATS = ("date", "date-time", "email", "uri", "binary")
-"""Formats that are types of their own; the others only say how wide a number is."""
+"""Formats that are types of their own; the others only state how wide a number is."""
 
 
 def facts_of(document: bytes) -> Json:
@@ -102,7 +102,7 @@ def type_of(schema: Json) -> Any:
         schema = parts[0]
     if "$ref" in schema:
         return _name(schema)
-    # The document exports enums as objects with a field for each value; what they are says `oneOf`.
+    # The document exports enums as objects with a field for each value; what they are is in `oneOf`.
     if values := next((choice["enum"] for choice in schema.get("oneOf", []) if "enum" in choice), schema.get("enum")):
         return values
     kind, _ = _kind(schema)

@@ -32,7 +32,7 @@ from sync_pipeline_tests.templates import Upgrade, use_templates
 
 USUAL = "2026-11-25T10:43:00"
 SYSTEM = "system"
-"""The system's clock as it is: for a look from outside, by libfaketime."""
+"""The system's own clock: for a look from outside, by libfaketime."""
 SPENT = pytest.StashKey[list[float]]()
 """Exchanges checked against Clockify's document and the seconds that took, over all workers."""
 ALLOWED = 20
@@ -238,7 +238,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say what the checks cost."""
+    """Report what the checks cost."""
     exchanges, seconds = config.stash.get(SPENT, [0, 0.0])
     if exchanges:
         verdict = "" if seconds <= ALLOWED else f", MORE THAN THE {ALLOWED} S ALLOWED"

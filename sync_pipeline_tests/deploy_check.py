@@ -42,7 +42,7 @@ NEVER = "skipped  an image, a chart, a cluster: they need an engine and a networ
 
 
 def main() -> int:
-    """Run what is there, say what is not; 1 when something is wrong."""
+    """Run what is there, report what is not; 1 when something is wrong."""
     with tempfile.TemporaryDirectory() as directory:
         place = shutil.copytree(ROOT / "deploy", Path(directory) / "deploy")
         (place / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in WRITTEN.items()))

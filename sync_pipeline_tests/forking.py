@@ -1,4 +1,4 @@
-"""The command line in processes of their own that start at once: forked from a server that has imported what they need.
+"""The command line in processes of their own that start immediately: forked from a server that has imported what they need.
 
 Importing it takes longer than most commands. A forked process has an environment, a directory and streams of its own, and
 is interrupted and killed like any other. Tests of starting, of imports, encodings and terminals start the program itself.
@@ -47,14 +47,14 @@ class Forked(subprocess.Popen[str]):
         cwd, env = rest[4:6]
         pipes = rest[9:15]
         streams = [pipe if pipe >= 0 else number for number, pipe in enumerate((pipes[0], pipes[3], pipes[5]))]
-        self._ended, told = os.pipe()
+        self._ended, reporting = os.pipe()
         place = {"directory": str(cwd or Path.cwd()), "environ": dict(os.environ if env is None else env)}
         asked = orjson.dumps({"command": args[1:], **place})
         with _ASKING:
-            socket.send_fds(_server(), [asked], [*streams, told])
+            socket.send_fds(_server(), [asked], [*streams, reporting])
             self.pid = int.from_bytes(_server().recv(4), "big")
             assert self.pid, "the server has ended"
-        os.close(told)
+        os.close(reporting)
         self._child_created = True
         self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]
 
@@ -122,12 +122,12 @@ def _serve(connection: socket.socket) -> None:
 
 
 def _keep(connection: socket.socket, asked: dict[str, Any], *streams: int) -> None:
-    """Fork the process, say which it is, and how it ended."""
+    """Fork the process, send its id, and how it ended."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    *pipes, told = streams
+    *pipes, reporting = streams
     pid = os.fork()
     if pid == 0:
-        os.close(told)
+        os.close(reporting)
         connection.close()
         _run(asked, pipes)
     connection.send(pid.to_bytes(4, "big"))
@@ -135,7 +135,7 @@ def _keep(connection: socket.socket, asked: dict[str, Any], *streams: int) -> No
     for pipe in pipes:
         os.close(pipe)
     _, status = os.waitpid(pid, 0)
-    os.write(told, status.to_bytes(4, "big"))
+    os.write(reporting, status.to_bytes(4, "big"))
     os._exit(0)
 
 

@@ -116,7 +116,7 @@ class Team:
             yield session
 
     def settle(self) -> None:
-        """Let the time pass after which lists show what there is: here they do at once."""
+        """Let the time pass after which lists are up to date: here they are immediately."""
 
     async def sleep(self, seconds: float) -> None:
         """Instead of sleeping."""
@@ -181,12 +181,12 @@ class Team:
     # -- what people do in both systems -------------------------------------------------------------------------
 
     def clockify(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Somebody works in Clockify; ``path`` is below the workspace."""
+        """Someone works in Clockify; ``path`` is below the workspace."""
         url = f"{self.sandbox.clockify}/workspaces/{self.sandbox.workspace}{path}"
         return self._ask(method, url, CLOCKIFY_KEY, body, params)
 
     def snapshots(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Somebody works in the Snapshots system."""
+        """Someone works in the Snapshots system."""
         return self._ask(method, f"{self.sandbox.snapshots}{path}", SNAPSHOTS_KEY, body, params)
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
@@ -222,7 +222,7 @@ class Team:
         made: Json = self.snapshots("PUT", f"/locations/{location_id}", fields)
         return made
 
-    # -- what stands where --------------------------------------------------------------------------------------
+    # -- what is where ------------------------------------------------------------------------------------------
 
     def users(self) -> list[Json]:
         """Clockify's users, whatever their status."""
@@ -287,7 +287,7 @@ class Team:
         self.control("POST", "faults", {"kind": kind, "route": route, **more})
 
     def no_faults(self) -> None:
-        """Nothing goes wrong any more."""
+        """Remove all faults."""
         self.control("DELETE", "faults")
 
 

@@ -20,7 +20,7 @@ from sync_pipeline_tests.properties.oracle import FIELDS
 HOME = "sandboxHomeLocation1"
 SANDBOX: Json = {"highlevel_prepared": True, "highlevel_requests": 0}
 VENDORS: dict[str, Json] = {"generic": {}, "highlevel": {}}
-"""How a team is made with either vendor on the other side."""
+"""How a team is made with either vendor on the target."""
 OBJECTS = {entity: f"clockify_{entity}" for entity in ("users", "projects", "time_entries")}
 YES_NO = {"yes": True, "no": False}
 FLAGS = frozenset({"archived", "billable"})
@@ -62,13 +62,13 @@ class HighLevelTeam(Team):
         return found
 
     def edit(self, entity: str, **sent: Any) -> Json:
-        """Somebody adds a record in HighLevel's own app, or changes or removes the one with that ``id``."""
+        """Someone adds a record in HighLevel's own app, or changes or removes the one with that ``id``."""
         made: Json = self.control("POST", f"highlevel/records/{OBJECTS[entity]}", sent)
         return made
 
     def generic(self, version: Json) -> Json:
         """A version of a record under our key, in the form of the generic API."""
-        if version["system"] != self.system:  # the sandbox has a Snapshots API as well, which nobody asks here
+        if version["system"] != self.system:  # the sandbox has a Snapshots API as well, which no one asks here
             return version | {"system": version["system"].replace("snapshots", "not asked")}
         entity, body = version["kind"].removeprefix("clockify_"), version["body"]
         if entity == "locations":
@@ -94,7 +94,7 @@ class HighLevelTeam(Team):
         return {name.removeprefix("clockify_"): number for name, number in super().writes().items()}
 
     def add_field(self, entity: str, name: str, kind: str = "TEXT") -> None:
-        """Somebody adds a field to an object in HighLevel's own app."""
+        """Someone adds a field to an object in HighLevel's own app."""
         world = self.sandbox.world
         folder = make_folder(world, HOME, OBJECTS[entity], "Theirs")
         body = {"name": name, "dataType": kind, "parentId": folder["id"], "showInForms": False}
@@ -123,11 +123,11 @@ class HighLevelTeam(Team):
         return {row[key]: row for row in rows}
 
     def snapshots(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Somebody edits or deletes one record by hand; ``path`` is that of the generic API."""
+        """Someone edits or deletes one record by hand; ``path`` is that of the generic API."""
         del params
         _, entity, key = path.split("/")
         if entity == "locations":
-            if method == "DELETE":  # but nobody deletes the one in which records are kept
+            if method == "DELETE":  # but no one deletes the one in which records are kept
                 return key == HOME or self.control("POST", "highlevel/locations", {"id": key, "remove": True})
             return self.put_location(key, **body)
         (found,) = [row["id"] for row in self.stored(entity) if row["properties"].get(id_field(entity)) == key]

@@ -2,7 +2,7 @@
 
 The documents are those of ``documents/highlevel``, with their known errors corrected. What is taken is what is taken of
 Clockify's, and more: the scope, the token, the version and the address of the documentation, but no answers. What a
-document does not say about scopes, the vendor's list of scopes says.
+document does not state about scopes, the vendor's list of scopes does.
 """
 
 from __future__ import annotations

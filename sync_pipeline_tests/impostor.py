@@ -20,7 +20,7 @@ NOT_PASSED_ON = {"host", "connection", "content-length", "accept-encoding"}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What it says to every request; with ``target`` it passes requests on instead."""
+    """Its answer to every request; with ``target`` it passes requests on instead."""
 
     status: int = 200
     body: bytes = b""
@@ -51,11 +51,11 @@ def impostor(part: Part) -> Iterator[str]:
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815 - the names http.server looks for
 
-        def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002 - as it is inherited
+        def date_time_string(self, timestamp: float | None = None) -> str:  # noqa: ARG002 - the inherited signature
             return format_datetime(utc_now() + part.clock, usegmt=True)
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

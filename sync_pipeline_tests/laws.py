@@ -28,15 +28,15 @@ from sync_pipeline_tests.properties.report_histories import drawn_history as dra
 from sync_pipeline_tests.properties.report_histories import fewer as fewer_parts
 from sync_pipeline_tests.properties.report_histories import report_office
 from sync_pipeline_tests.properties.saved import Database, database
-from sync_pipeline_tests.properties.stories import drawn_stories, tell
-from sync_pipeline_tests.properties.third import Deeds, agrees, drawn_deeds
+from sync_pipeline_tests.properties.stories import drawn_stories, play_story
+from sync_pipeline_tests.properties.third import Actions, agrees, drawn_actions
 
 TOGETHER = 10
 """Histories that share a stage; what is finished of an interrupted run is remembered in steps of so many."""
 DATABASES = ("sqlite", "postgresql")
 
 Play = Callable[[Any], Sequence[str]]
-"""Plays one history and says what is against the law."""
+"""Plays one history and reports what breaks the law."""
 
 
 class Verdict(NamedTuple):
@@ -59,7 +59,7 @@ class Law:
 
 @contextmanager
 def _overlaps(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
-    """Overlapping, held and killed runs: whatever says that it is done has to be."""
+    """Overlapping, held and killed runs: whatever reports that it is done has to be."""
     with stage(root, patch, made) as here:
         yield here.play
 
@@ -109,7 +109,7 @@ def _stories(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[
     yield lambda names: [
         wrong
         for name in names
-        for wrong in _broken(lambda name=name: tell(root / str(next(places)), patch, name, made))  # type: ignore[misc]
+        for wrong in _broken(lambda name=name: play_story(root / str(next(places)), patch, name, made))  # type: ignore[misc]
     ]
 
 
@@ -119,8 +119,8 @@ def _fewer_rounds(history: list[Round]) -> Iterator[list[Round]]:
         yield [*before, *after]
         if one.kill is not None:
             yield [*before, replace(one, kill=None), *after]
-        for deed in range(len(one.deeds)):
-            yield [*before, replace(one, deeds=one.deeds[:deed] + one.deeds[deed + 1 :]), *after]
+        for action in range(len(one.actions)):
+            yield [*before, replace(one, actions=one.actions[:action] + one.actions[action + 1 :]), *after]
 
 
 def _fewer_stories(names: list[str]) -> Iterator[list[str]]:
@@ -130,15 +130,15 @@ def _fewer_stories(names: list[str]) -> Iterator[list[str]]:
 
 @contextmanager
 def _third(root: Path, _patch: pytest.MonkeyPatch, made: Database) -> Iterator[Play]:
-    """A vendor that the engine has never heard of."""
+    """A vendor that the engine does not know."""
     places = numbers()
-    yield lambda deeds: _broken(lambda: agrees(root / str(next(places)), deeds, made))
+    yield lambda actions: _broken(lambda: agrees(root / str(next(places)), actions, made))
 
 
-def _fewer_deeds(history: Deeds) -> Iterator[Deeds]:
-    for part, deeds in enumerate(history):
-        for number in range(len(deeds)):
-            fewer = [*deeds[:number], *deeds[number + 1 :]]
+def _fewer_actions(history: Actions) -> Iterator[Actions]:
+    for part, actions in enumerate(history):
+        for number in range(len(actions)):
+            fewer = [*actions[:number], *actions[number + 1 :]]
             yield (fewer, history[1]) if part == 0 else (history[0], fewer)
 
 
@@ -171,7 +171,7 @@ LAWS = {
     "overlaps_highlevel": Law(history_of, _overlaps_at_highlevel, _fewer_moves),
     "highlevel": Law(drawn_history, _highlevel, _fewer_rounds),
     "stories_highlevel": Law(drawn_stories, _stories, _fewer_stories),
-    "third": Law(drawn_deeds, _third, _fewer_deeds),
+    "third": Law(drawn_actions, _third, _fewer_actions),
     "once": Law(drawn_moments, _once, fewer_moments),
     "reports": Law(drawn_reports, _reports, fewer_parts),
 }
@@ -179,7 +179,7 @@ LAWS = {
 
 @click.command()
 @click.option("--count", default=1000, show_default=True, help="How many histories.")
-@click.option("--seed", type=int, help="Only the history of this seed, told move by move, and its smallest form.")
+@click.option("--seed", type=int, help="Only the history of this seed, printed move by move, and its smallest form.")
 @click.option("--law", type=click.Choice(list(LAWS)), help="Only histories of this kind (of a seed: overlaps).")
 @click.option("--database", "dialect", type=click.Choice(DATABASES), help="Only on this one (a seed: sqlite).")
 @click.option("--jobs", default=min(os.cpu_count() or 1, 4), show_default=True, help="Processes at work.")
@@ -188,10 +188,10 @@ LAWS = {
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path(".sync/laws.json"),
     show_default=True,
-    help="What is done already: interrupted, the same command goes on there.",
+    help="What is done already: after an interruption the same command continues there.",
 )
 def main(count: int, seed: int | None, law: str | None, dialect: str | None, jobs: int, state: Path) -> None:
-    """Random histories of all kinds, by turns on each database. Exit code 1 when one is against a law."""
+    """Random histories of all kinds, alternately on each database. Exit code 1 when one is against a law."""
     if seed is not None:
         sys.exit(_one(law or "overlaps", dialect or "sqlite", seed))
     turns = [(name, on) for name in ([law] if law else LAWS) for on in ([dialect] if dialect else DATABASES)]
@@ -205,7 +205,7 @@ def main(count: int, seed: int | None, law: str | None, dialect: str | None, job
         for (name, on, *_), verdicts in zip(parts, pool.map(_play, parts), strict=True):
             done += len(verdicts)
             failed += [f"{name} on {on} {one.seed}" for one in verdicts if one.wrong]
-            _tell(name, on, verdicts)
+            _report(name, on, verdicts)
             click.echo(f"{done} of {count}: {name} on {on}, up to seed {verdicts[-1].seed}")
             _remember(state, first, done, failed, turns)
     state.unlink()
@@ -213,7 +213,7 @@ def main(count: int, seed: int | None, law: str | None, dialect: str | None, job
     sys.exit(1 if failed else 0)
 
 
-def _tell(law: str, on: str, verdicts: list[Verdict]) -> None:
+def _report(law: str, on: str, verdicts: list[Verdict]) -> None:
     for one in verdicts:
         if one.wrong:
             click.echo(f"{one.wrong}\nOnly this one again: make laws SEED={one.seed} LAW={law} DATABASE={on}")
@@ -264,7 +264,7 @@ def _on_one_stage(law: Law, made: Database, histories: list[tuple[int, Any]], ve
         for seed, history in histories:
             try:
                 broken = play(history)
-            except Exception:  # noqa: BLE001 - whatever it is, it is told with the history
+            except Exception:  # noqa: BLE001 - any failure is reported with the history
                 verdicts.append(Verdict(seed, f"{history}\n{format_exc()}"))
                 return
             verdicts.append(Verdict(seed, "\n".join([str(history), *broken]) if broken else ""))

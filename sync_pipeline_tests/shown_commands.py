@@ -1,4 +1,4 @@
-"""Runs the commands that a page of the docs shows, to compare what they print with what the page says.
+"""Runs the commands that a page of the docs shows, to compare what they print with what the page shows.
 
 ``python -m sync_pipeline_tests.shown_commands`` writes their output into the pages of ``PLAYED``. It is no part of ``make docs``,
 because ids and times change with each run; the test compares without them.
@@ -51,7 +51,7 @@ VARIES = (
 
 
 def commands_of(page: Path) -> list[str]:
-    """The commands of a page in their order; a line that ends with a backslash goes on in the next one."""
+    """The commands of a page in their order; a line that ends with a backslash continues in the next one."""
     blocks = "\n".join(textwrap.dedent(found[2]) for found in BLOCK.finditer(page.read_text())).replace("\\\n", " ")
     return [line[2:].strip() for line in blocks.splitlines() if line.startswith("$ ")]
 
@@ -74,7 +74,7 @@ def without_variables(text: str) -> str:
 
 
 def _replayed(block: re.Match[str], run: Callable[[str], str]) -> str:
-    """A block with its commands and what they print now, indented as it was."""
+    """A block with its commands and what they print now, with its indentation."""
     shown = []
     for step in re.split(r"^(?=\$ )", textwrap.dedent(block[2]), flags=re.MULTILINE):
         command = re.match(r"\$ ((?:.*\\\n)*.*)\n", step)
@@ -87,7 +87,7 @@ def _replayed(block: re.Match[str], run: Callable[[str], str]) -> str:
 
 @contextmanager
 def _shell(directory: Path) -> Iterator[Callable[[str], str]]:
-    """A bash in ``directory``, beside a sandbox as the tutorial starts it; called with a command, it returns what that printed."""
+    """A bash in ``directory``, next to a sandbox as the tutorial starts it; called with a command, it returns what that printed."""
     ports = dict(zip(PORTS, _free_ports(), strict=True))
     port = ports[PORTS[0]]
     environ = {

@@ -1,4 +1,4 @@
-"""Clients that do not behave: raw connections that say nothing, too little, too slowly or too much."""
+"""Clients that do not behave: raw connections that send nothing, too little, too slowly or too much."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRIP_SECONDS = 1.0
 
 
 def connect(url: str, said: bytes = b"", *, address: str = "127.0.0.1") -> socket.socket:
-    """A connection that has said so much."""
+    """A connection that has answered that much."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     if host.endswith(".localhost"):  # not every resolver knows these names
@@ -28,7 +28,7 @@ def connect(url: str, said: bytes = b"", *, address: str = "127.0.0.1") -> socke
 
 @contextmanager
 def crowd(url: str, number: int, said: bytes = b"") -> Iterator[list[socket.socket]]:
-    """So many connections that have all said the same and wait."""
+    """So many connections that have all sent the same and wait."""
     with many_files(number), ExitStack() as held:
         yield [held.enter_context(connect(url, said)) for _ in range(number)]
 
@@ -78,7 +78,7 @@ def answer(opened: socket.socket) -> int:
 
 @contextmanager
 def joining(url: str, kinds: Mapping[str, bytes], each: int) -> Iterator[None]:
-    """Strangers of all kinds beside the block, so many of each: who is closed comes back a second later."""
+    """Strangers of all kinds next to the block, so many of each: who is closed comes back a second later."""
     ending = threading.Event()
     said = [words for words in kinds.values() for _ in range(each)]
 
@@ -109,7 +109,7 @@ async def _come_back(url: str, words: bytes, ending: threading.Event) -> None:
 
 
 async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ending: threading.Event) -> None:
-    """Say one letter more, now and then, until the connection is closed."""
+    """Send one letter more, now and then, until the connection is closed."""
     while not ending.is_set():
         with suppress(TimeoutError):
             async with asyncio.timeout(DRIP_SECONDS):

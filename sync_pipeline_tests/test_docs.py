@@ -1,4 +1,4 @@
-"""The docs say what the code does: commands, settings, generated passages, links, verbs."""
+"""The docs describe what the code does: commands, settings, generated passages, links, verbs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_shown_commands_are_understood(page: Path) -> None:
 @pytest.mark.outside
 @pytest.mark.parametrize("page", PLAYED, ids=lambda page: page.name)
 def test_a_page_shows_what_its_commands_print(page: Path, tmp_path: Path) -> None:
-    """Run from top to bottom on a sandbox, the commands of a page print what it says, but for ids and times."""
+    """Run from top to bottom on a sandbox, the commands of a page print what it shows, but for ids and times."""
     assert without_variables(play(page, tmp_path)) == without_variables(page.read_text())
 
 
@@ -137,7 +137,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_settings_in_documents_exist() -> None:
-    """No document names a setting that is gone."""
+    """No document names a removed setting."""
     known = {row["env"] for row in describe_settings()}
     text = "\n".join(page.read_text() for page in DOCUMENTS)
 
@@ -160,11 +160,11 @@ def test_every_control_of_the_sandbox_is_explained(tmp_path: Path) -> None:
         paths = {route.path for route in routes(world) if isinstance(route, Route)}
     finally:
         world.db.close()
-    told = {
+    explained = {
         path for line in page.splitlines() if line.startswith("| `/") for path in re.findall(r"`(/[a-z_/{}]+)`", line)
     }
 
-    assert told == paths
+    assert explained == paths
     assert all(f"`{kind}`" in page for kind in KINDS)
 
 

@@ -76,13 +76,13 @@ PROMISES = (
         (
             "cli/test_check.py::test_scopes",
             "connectors/test_consent.py::test_consent_gives_tokens_for_what_was_asked",
-            "console/test_consent.py::test_somebody_allows_the_access",
+            "console/test_consent.py::test_someone_allows_the_access",
         ),
     ),
     Promise(
         "Rotate keys by policy.",
         (
-            "console/test_secrets.py::test_a_key_is_replaced_while_live_syncing_goes_on",
+            "console/test_secrets.py::test_a_key_is_replaced_while_live_syncing_continues",
             "connectors/test_key_rotation.py::test_snapshots_falls_back_for_good",
             "console/test_secrets.py::test_everything_is_encrypted_with_the_newest_key",
         ),
@@ -138,7 +138,7 @@ PROMISES = (
         (
             "alerts/test_figures.py::test_each_figure_is_what_the_entries_add_up_to",
             "alerts/test_sending.py::test_one_message_when_it_opens_and_one_when_it_is_resolved",
-            "alerts/test_subscriptions.py::test_new_and_changed_records_of_a_real_sync_are_told",
+            "alerts/test_subscriptions.py::test_new_and_changed_records_of_a_real_sync_are_reported",
         ),
     ),
     Promise(
@@ -167,7 +167,7 @@ def promises_table() -> str:
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.sentence)
 def test_what_keeps_a_promise_exists(promise: Promise) -> None:
-    """Each test that is named is one that pytest runs; a promise without a test says what is missing."""
+    """Each test that is named is one that pytest runs; a promise without a test states what is missing."""
     assert promise.tests or promise.open
     for node in promise.tests:
         file, name = node.split("::")

@@ -30,15 +30,15 @@ LIMITS = ServerLimits(connections=20, body_bytes=2_000_000)
 
 @dataclass
 class Served:
-    """A running server, the clock it goes by, and what its application knows."""
+    """A running server, the clock it uses, and what its application knows."""
 
     url: str = ""
     seconds: float = 1000.0
-    begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    started: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     held: threading.Event = field(default_factory=threading.Event)
 
     def pass_(self, seconds: float) -> None:
-        """Let time pass, once the server has seen all that was said until now: it answers in order."""
+        """Let time pass, once the server has read all that was sent until now: it answers in order."""
         assert self.visit() == 200
         self.seconds += seconds
 
@@ -53,7 +53,7 @@ class Served:
 
     async def read(self, request: Request) -> Response:
         """Answer after the body."""
-        self.begun.release()
+        self.started.release()
         return PlainTextResponse(str(len(await request.body())))
 
     async def large(self, _: Request) -> Response:
@@ -61,20 +61,20 @@ class Served:
         return PlainTextResponse("x" * LARGE)
 
     async def talk(self, socket: WebSocket) -> None:
-        """Repeat what is said."""
+        """Echo what is sent."""
         await socket.accept()
         async for said in socket.iter_text():
             await socket.send_text(said)
 
     async def flood(self, socket: WebSocket) -> None:
-        """Say much."""
+        """Send much."""
         await socket.accept()
-        self.begun.release()
+        self.started.release()
         await socket.send_text("x" * LARGE)
         await socket.receive()
 
     async def pending(self, socket: WebSocket) -> None:
-        """Neither accept nor refuse until the client is gone."""
+        """Neither accept nor refuse until the client disconnects."""
         await socket.receive()
         await socket.receive()
 
@@ -83,8 +83,8 @@ class Served:
         await socket.close()
 
     async def hold(self, _: Request) -> Response:
-        """Answer when the test says so."""
-        self.begun.release()
+        """Answer when the test releases it."""
+        self.started.release()
         await run_sync(self.held.wait)
         return PlainTextResponse("ok")
 
@@ -165,14 +165,14 @@ def test_an_idle_connection_is_kept_and_then_closed(served: Served) -> None:
 def test_a_body_that_takes_too_long_ends_its_connection(served: Served) -> None:
     """However often a byte of it comes."""
     with connect(served.url, POST % b"read") as opened:
-        assert served.begun.acquire(timeout=15)
+        assert served.started.acquire(timeout=15)
         served.pass_(20)
         opened.sendall(b"x")
         served.pass_(20)
         assert ends(opened)
 
 
-def test_a_body_nobody_wants_is_not_read_for_long(served: Served) -> None:
+def test_an_unwanted_body_is_not_read_for_long(served: Served) -> None:
     """Its request was answered before: the connection has as long as for a head."""
     with connect(served.url, POST % b"") as opened:
         assert answer(opened) == 200
@@ -190,7 +190,7 @@ def test_a_body_without_end_is_cut_off(served: Served, path: bytes) -> None:
         assert swallowed(opened, b"10000\r\n" + b"x" * 65536 + b"\r\n", 256 * 1024 * 1024) < 64 * 1024 * 1024
 
 
-def test_an_answer_nobody_reads_ends_its_connection(served: Served) -> None:
+def test_an_unread_answer_ends_its_connection(served: Served) -> None:
     """Its rest is not kept."""
     with connect(served.url, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n") as opened, connect(served.url) as other:
         assert opened.recv(1)
@@ -210,7 +210,7 @@ def test_an_answer_nobody_reads_ends_its_connection(served: Served) -> None:
     [b"", b"GET / HTTP/1.1\r\n", GET, POST % b"", POST % b"read"],
     ids=["silent", "slow", "idle", "refused", "unfinished"],
 )
-def test_whoever_waits_longest_for_nothing_makes_room(served: Served, said: bytes) -> None:
+def test_the_one_that_waits_longest_for_nothing_makes_room(served: Served, said: bytes) -> None:
     """All from one address, as behind a proxy: five times as many as there may be, and an honest request is answered."""
     with crowd(served.url, 100, said) as strangers:
         assert served.visit() == 200
@@ -221,7 +221,7 @@ def test_whoever_waits_longest_for_nothing_makes_room(served: Served, said: byte
 def test_a_request_that_arrived_is_worked_for(served: Served) -> None:
     """It is not the one that makes room, though it is the oldest."""
     with connect(served.url, b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n") as patient:
-        assert served.begun.acquire(timeout=15)
+        assert served.started.acquire(timeout=15)
         with crowd(served.url, 100) as strangers:
             assert ends(strangers[0])
             served.held.set()
@@ -232,7 +232,7 @@ def test_while_all_are_worked_for_there_is_no_room(served: Served) -> None:
     """The next one is turned away, and may come back when one is done."""
     with crowd(served.url, 20, b"GET /hold HTTP/1.1\r\nHost: x\r\n\r\n") as patient:
         for _ in patient:
-            assert served.begun.acquire(timeout=15)
+            assert served.started.acquire(timeout=15)
         assert served.visit() == 0
         served.held.set()
         assert [answer(one) for one in patient] == [200] * 20
@@ -395,7 +395,7 @@ def test_an_unread_websocket_is_closed(served: Served) -> None:
     flood = UPGRADE % b"GET /flood" + KEY + VERSION + b"\r\n"
     with connect(served.url, flood) as opened, connect(served.url) as other:
         assert opened.recv(1)
-        assert served.begun.acquire(timeout=15)
+        assert served.started.acquire(timeout=15)
         served.pass_(61)
         assert ends(other)  # before anything more is read here
         received = 0

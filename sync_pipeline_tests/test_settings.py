@@ -107,7 +107,7 @@ def test_values(tmp_path: Path, env: str, text: str, name: str, value: object) -
     ],
 )
 def test_refused_values(tmp_path: Path, env: str, text: str, expected: str) -> None:
-    """The variable, what was found, what was expected, and where to mend it."""
+    """The variable, what was found, what was expected, and where to correct it."""
     assert refusal(tmp_path, {**BOTH_SIDES, env: text}) == (
         f"{env}: `{text}` is not {expected}. Correct it in the environment or in .env."
     )
@@ -161,7 +161,7 @@ def test_a_value_that_cannot_be_is_refused_on_the_sandbox_too(
     ],
 )
 @pytest.mark.parametrize("place", ["environment", ".env"])
-def test_a_name_that_nobody_knows(
+def test_an_unknown_name(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -186,7 +186,7 @@ def test_a_name_that_nobody_knows(
 def test_names_of_others_and_empty_ones_are_not_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is said of what does not begin like ours, nor of what is not set."""
+    """Nothing is reported about what does not begin like ours, nor of what is not set."""
     notice.cache_clear()
     monkeypatch.setenv("RSYNC_HOEM", "1")
     monkeypatch.setenv("SYNC_HOEM", " ")
@@ -225,7 +225,7 @@ def test_a_base_url_is_plain(tmp_path: Path, env: str, text: str) -> None:
     ],
 )
 def test_keys_in_clear(tmp_path: Path, url: str, in_clear: bool) -> None:
-    """Plain http that was allowed is told; what is not named, or stays on this machine, sends no key over a network."""
+    """Plain http that was allowed is reported; what is not named, or stays on this machine, sends no key over a network."""
     allowed = "http://X.example:80/ http://10.0.0.7 http://localhost.example, http://localhost:8751"
     assert load(tmp_path, SNAPSHOTS_BASE_URL=url).in_clear == []
     found = load(tmp_path, SNAPSHOTS_BASE_URL=url, SYNC_ALLOW_HTTP=allowed).in_clear
@@ -250,7 +250,7 @@ def test_one_sided_credentials(tmp_path: Path, missing: str) -> None:
     assert "key-" not in message
 
 
-def test_an_oauth_client_stands_for_the_key(tmp_path: Path) -> None:
+def test_an_oauth_client_replaces_the_key(tmp_path: Path) -> None:
     """Client id and secret are enough; one of them alone is not."""
     environ = {k: v for k, v in BOTH_SIDES.items() if k != "SNAPSHOTS_API_KEY"} | {"SNAPSHOTS_CLIENT_ID": "me"}
     assert "SNAPSHOTS_API_KEY is missing" in refusal(tmp_path, environ)

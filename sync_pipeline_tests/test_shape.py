@@ -14,7 +14,7 @@ ENGINE_LINES = 26_150
 """With what is stored for people: versions of the set-up, alerts, the searches of records and runs, the figures of reports,
 and a second vendor on the Snapshots side: profiles that name their connector, preparation, measurements, what is left out of
 scope by its source; what several machines and several instances of console and receiver share; operations of the catalogue as targets;
-what is noted of writes that were answered beside one that failed; what automations look for in one list, and never repeat; records that
+what is noted of writes that were answered next to one that failed; what automations look for in one list, and never repeat; records that
 cannot leave the scope of their name, and are exchanged or left."""
 MOST_PARAMETERS = 7
 

@@ -96,7 +96,7 @@ def test_it_syncs_in_an_empty_folder(installed: Installed, tmp_path: Path) -> No
         "users": True,
         "time_entries": True,
     }
-    assert set(document["verify"]) == set(document["entities"])  # `success` says that both sides agree
+    assert set(document["verify"]) == set(document["entities"])  # `success` means that both sides agree
     config = yaml.safe_load((tmp_path / ".sync" / "dagster" / "dagster.yaml").read_text())
     assert config == yaml.safe_load((ROOT / "dagster.yaml").read_text())
     assert [path.name for path in tmp_path.iterdir()] == [".sync"]

@@ -1,4 +1,4 @@
-"""The one ASGI application: the APIs, the controls, and a page that says where everything is."""
+"""The one ASGI application: the APIs, the controls, and a page with the addresses and keys."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ _PAGE = """<!doctype html><html lang="en"><meta charset="utf-8">
 <style>body{{font:16px/1.5 system-ui;max-width:46rem;margin:3rem auto;padding:0 1rem}}
 td{{padding:.2rem 1.5rem .2rem 0;vertical-align:top}}code{{background:#8882;padding:.1rem .3rem;overflow-wrap:anywhere}}</style>
 <h1>sync_pipeline sandbox</h1>
-<p>Clockify, the Snapshots API and HighLevel with invented data. Nothing here leaves this machine.</p>
+<p>Clockify, the Snapshots API and HighLevel with sample data. Nothing here leaves this machine.</p>
 <h2>Addresses</h2><table>{urls}</table><h2>Keys</h2><table>{keys}</table>"""
 
 

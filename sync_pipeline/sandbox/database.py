@@ -92,7 +92,7 @@ def _watch(db: sqlite3.Connection, tables: tuple[str, ...]) -> None:
 
 
 def copy_database(db: sqlite3.Connection, version: int) -> sqlite3.Connection:
-    """A private copy of everything as it is now, in a temporary file of SQLite's own; ``version`` distinguishes it."""
+    """A private copy of the current data, in a temporary file of SQLite's own; ``version`` distinguishes it."""
     copy = sqlite3.connect("", isolation_level=None, check_same_thread=False)
     copy.row_factory = sqlite3.Row
     db.backup(copy)

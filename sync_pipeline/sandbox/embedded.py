@@ -1,7 +1,7 @@
 """The embedded sandbox: a process of its own that the commands which need it share, with its state on disk.
 
-Each user holds a shared lock for as long as it lives; the sandbox waits for the exclusive one, gets it when the last
-user is gone - done, interrupted or killed - and ends. The system releases a lock with its process, so nothing is left.
+Each user holds a shared lock for as long as it lives; the sandbox waits for the exclusive one, gets it when the last user
+has ended - done, interrupted or killed - and ends. The system releases a lock with its process, so nothing is left.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _is_last(users: IO[str]) -> bool:
 def _start_unless_it_runs(port: int, database: Path) -> threading.Thread | None:
     """Start it and wait until it answers; returns a thread that ends with it, None when it runs already."""
     private_directory(database.parent)
-    # One starts it, whoever comes at the same moment finds it running.
+    # One process starts it; others that try at the same time find it running.
     with FileLock(database.with_suffix(f".{port}.starting"), mode=0o600, fallback_to_soft=False):
         if answers(port, database):
             return None
@@ -202,7 +202,7 @@ def answers(port: int, database: Path) -> bool:
             return True
         other = f"another sandbox (its data is in {found})"
     except urllib.error.HTTPError:
-        pass  # somebody answers, but not a sandbox
+        pass  # something answers, but not a sandbox
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
     except (ValueError, KeyError, TypeError, HTTPException):
@@ -222,7 +222,7 @@ def _wait(process: subprocess.Popen[bytes], port: int, database: Path, log: Path
     deadline = time.monotonic() + START_SECONDS
     while not answers(port, database):
         if time.monotonic() > deadline or (process.poll() is not None and not answers(port, database)):
-            if _is_taken(port):  # by a program that says nothing
+            if _is_taken(port):  # by a program that does not answer
                 raise _in_use(port, "another program")
             raise ConfigError(f"The sandbox did not start: {_last_words(log)}", fix=f"The complete log is in {log}.")
         time.sleep(PAUSE_SECONDS)
@@ -232,7 +232,7 @@ def _last_words(log: Path) -> str:
     if lines := log.read_text("utf-8", "replace").strip().splitlines():
         return lines[-1]
     is_full = os.statvfs(log).f_bavail == 0
-    return f"there is no space left for its data in {log.parent}. Free some." if is_full else "it said nothing."
+    return f"there is no space left for its data in {log.parent}. Free some." if is_full else "it printed nothing."
 
 
 def _is_taken(port: int) -> bool:

@@ -1,6 +1,6 @@
 """The journal of all systems, for tests: every version of every record, each write received and each read answered.
 
-Off by default. A step is one request that was served; its number rises by one, whatever the clock says. A version
+Off by default. A step is one request that was served; its number rises by one, whatever the clock shows. A version
 exists from the step that made it until the step that replaced or deleted it, and a read that was answered at step n saw
 the versions of n. Kept in memory, the newest steps and versions only; what exists now is never dropped.
 """
@@ -124,7 +124,7 @@ class Journal:
             self._renew(request)
 
     def collect(self, request: str, sent: bytes = b"") -> None:
-        """Give a number to what was changed beside the APIs, if anything was."""
+        """Number what was changed outside the APIs, if anything was."""
         if self.db.execute("SELECT 1 FROM temp.journal_dirty LIMIT 1").fetchone() is not None:
             self.number += 1
             self._note(Step(self.number, request, self.number, False, sent))

@@ -16,7 +16,7 @@ SYSTEMS = ("clockify", "snapshots", "highlevel")
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """What the lists of one system show: everything as it was at a step of the journal (0 when that is off)."""
+    """What the lists of one system show: everything as of a step of the journal (0 when that is off)."""
 
     db: sqlite3.Connection
     as_of: int

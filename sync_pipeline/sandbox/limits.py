@@ -10,7 +10,7 @@ from sync_pipeline.sandbox.world import Options
 
 
 class RequestBudget:
-    """Remembers when requests were let through and says how long the next one has to wait."""
+    """Remembers when requests were let through and returns how long the next one has to wait."""
 
     def __init__(self) -> None:
         self._passed: deque[float] = deque()
@@ -39,7 +39,7 @@ class RequestBudget:
 
 
 def retry_after(wait: float, now: float, options: Options) -> dict[str, str]:
-    """The header that says when to come back, in the form this sandbox is set to."""
+    """The header that states when to try again, in the configured form."""
     if options.limit_headers == "seconds":
         return {"Retry-After": str(max(1, ceil(wait)))}
     if options.limit_headers == "date":

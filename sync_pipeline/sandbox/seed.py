@@ -12,7 +12,7 @@ from sync_pipeline.sandbox.world import World
 
 
 def seed_if_empty(world: World) -> bool:
-    """Seed a database that never was; one that holds data is left as it is. True when it seeded."""
+    """Seed a new database; one that holds data is left unchanged. Returns whether it was seeded."""
     if get_meta(world.db, "seed") is not None:
         seed_highlevel(world)  # a file of an earlier version has none
         return False

@@ -68,7 +68,7 @@ class Running:
 
 
 def open_world(database: Path | str, options: Options | None = None, clock: Clock | None = None) -> World:
-    """The data of one sandbox; a new database is filled, an existing one is used as it is."""
+    """The data of one sandbox; a new database is filled, an existing one is used unchanged."""
     world = World(db=open_database(database), options=options or Options(), clock=clock or Clock())
     try:
         seed_if_empty(world)
@@ -89,7 +89,7 @@ def serve(
     announce: Announce | None = None,
     until: Callable[[], object] | None = None,
 ) -> None:
-    """Serve the APIs until interrupted, or until ``until`` returns; ``announce`` is told where they are."""
+    """Serve the APIs until interrupted, or until ``until`` returns; ``announce`` receives the addresses and keys."""
     listener = _listen(host, port)
     try:
         world = open_world(database, options)
@@ -105,7 +105,7 @@ def serve(
 
 
 def list_lines(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None:
-    """Say where the sandbox is, and its keys, one a line."""
+    """Print the sandbox's addresses and keys, one a line."""
     for name, value in {**addresses, **keys}.items():
         sys.stdout.write(f"{name:<28} {value}\n")
     sys.stdout.flush()

@@ -19,7 +19,7 @@ Plan = Literal["free", "paid"]
 
 
 class Clock:
-    """The sandbox's idea of now: real time plus whatever a test added to it, or standing still."""
+    """The sandbox's clock: real time plus an offset, or frozen."""
 
     def __init__(self, real: Callable[[], float] = time.time) -> None:
         self._real = real

@@ -1,4 +1,4 @@
-"""A program that sends alerts and is killed, by SIGKILL, at each of its steps in turn; then it goes on without that.
+"""A program that sends alerts and is killed, by SIGKILL, at each of its steps in turn; then it continues without that.
 
 A step is a moment before a commit, or before or after a message is sent. Run by ``test_killed.py``.
 """

@@ -1,4 +1,4 @@
-"""A program that makes and sends digests and is killed, by SIGKILL, at each of its steps in turn; then it goes on without that.
+"""A program that makes and sends digests and is killed, by SIGKILL, at each of its steps in turn; then it continues without that.
 
 Run by ``test_subscriptions.py``.
 """

@@ -189,6 +189,6 @@ def test_a_cause_silences_what_follows_from_it() -> None:
 
 
 def test_a_cause_is_bounded() -> None:
-    """However much a vendor says."""
+    """However much a vendor sends."""
     (found,) = derive(replace(FACTS, nothing_syncs="x" * 10_000))
     assert len(found.detail) == 600

@@ -1,4 +1,4 @@
-"""Alerts on figures: what a file of rules says, what it finds in the entries, and what is sent of it."""
+"""Alerts on figures: what a file of rules defines, what it finds in the entries, and what is sent of it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Office:
     written: list[dict[str, Any]] = field(default_factory=list)
 
     def rules(self, text: str) -> None:
-        """What the file says from now on."""
+        """Replace the content of the file."""
         self.file.write_text(textwrap.dedent(text))
 
     def log(self, project: str, person: str, start: datetime, hours: float | None = 1, **more: Any) -> None:
@@ -124,17 +124,17 @@ def test_a_bad_file_is_one_message_with_its_line(office: Office, text: str) -> N
     assert office.evaluate() == []
 
 
-def test_a_budget_is_told_once_for_each_threshold(office: Office) -> None:
-    """The one that is farthest of those that are passed; what is over is told, too, and nothing while a threshold is not passed."""
+def test_a_budget_is_reported_once_for_each_threshold(office: Office) -> None:
+    """The highest of the passed thresholds; what is over is reported, too, and nothing while no threshold is passed."""
     office.rules("rules: {budget: }")
-    told = []
+    titles_by_time = []
     with http_sink() as sink:
         vault = Vault(office.session.store, office.session.settings)
         add(vault, "ops", sink.address, "ann (test)", NOW)
 
         def at(minutes: int) -> None:
             titles = office.evaluate(NOW + timedelta(minutes=minutes))
-            told.append(titles)
+            titles_by_time.append(titles)
             for wait in (0, 2):
                 with clock_from(NOW + timedelta(minutes=minutes + wait)):
                     send_alerts(office.session)
@@ -150,7 +150,7 @@ def test_a_budget_is_told_once_for_each_threshold(office: Office) -> None:
             tx.execute(delete(entry_facts))
         at(40)
     words = "Website: use of the budget above"
-    assert told == [[], [f"{words} 90 %"], [f"{words} 90 %"], [f"{words} 100 %"], []]
+    assert titles_by_time == [[], [f"{words} 90 %"], [f"{words} 90 %"], [f"{words} 100 %"], []]
     assert sink.titles == [
         f"sync_pipeline: {words} 90 %",
         f"sync_pipeline: {words} 100 %",
@@ -207,7 +207,7 @@ def test_each_figure_is_what_the_entries_add_up_to(office: Office) -> None:
 
 
 def test_revenue_and_its_margin_are_those_of_the_snapshots_api(office: Office) -> None:
-    """By project and client, in a month or from the beginning, each currency apart; nothing where it says nothing."""
+    """By project and client, in a month or from the beginning, each currency separately; nothing where there is no figure."""
     store, pair = office.session.store, office.session.pair
     months = ("2026-09", "2026-11")
     office.rules("""
@@ -279,7 +279,7 @@ def test_who_logs_nothing_on_working_days_is_reminded_of(office: Office) -> None
 
 
 def test_the_ready_made_rules_are_rules(office: Office) -> None:
-    """Each of them as it is shipped, by its name alone."""
+    """Each of them as shipped, by its name alone."""
     office.rules("rules:\n" + "".join(f"  {name}:\n" for name in ready_made()))
     assert {rule.name: rule for rule in configured(office.session.settings).rules} == ready_made()
     page = (Path(__file__).parents[2] / "docs" / "figure-alerts.md").read_text()

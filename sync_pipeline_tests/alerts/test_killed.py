@@ -10,7 +10,7 @@ from sync_pipeline_tests.harness import Team, clean_environ
 
 
 def test_a_killed_process_loses_no_message(us: Team) -> None:
-    """Before and after each commit and each message; what was sent but not noted comes once more, and never thrice."""
+    """Before and after each commit and each message; what was sent but not noted is sent again, and never a third time."""
     with us.session(), http_sink() as sink:
         environ = clean_environ(**us.environ, SINK=sink.address.replace("json:", "http:"))
         program = [sys.executable, "-m", "sync_pipeline_tests.alerts.killed"]

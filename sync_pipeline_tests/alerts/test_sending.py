@@ -105,7 +105,7 @@ def test_a_message_leads_to_the_page_that_helps(us: Team, sink: Sink, stored: st
 
 
 def test_alerts_of_one_window_are_one_message_for_each_destination(session: Session, sink: Sink) -> None:
-    """The worst is its title; what was resolved before it was sent is told as well. Mail arrives through a real SMTP server."""
+    """The worst is its title; what was resolved before it was sent is included as well. Mail arrives through a real SMTP server."""
     with smtp_sink() as mail:
         add_to(session, sink)
         add_to(session, mail, "ops-mail")
@@ -129,7 +129,7 @@ def test_alerts_of_one_window_are_one_message_for_each_destination(session: Sess
 
 
 def test_acknowledged_and_silenced_alerts_are_not_repeated(session: Session, sink: Sink) -> None:
-    """An acknowledged one is told again when it gets worse, and when it is resolved; a silenced one is not told at all."""
+    """An acknowledged one is sent again when it gets worse, and when it is resolved; a silenced one is never sent."""
     add_to(session, sink)
     refuse(session)
     tick(session)
@@ -150,8 +150,8 @@ def test_acknowledged_and_silenced_alerts_are_not_repeated(session: Session, sin
     assert sink.titles == [REFUSED, REFUSED, DRIFT]
 
 
-def test_a_short_outage_is_told_to_no_one(session: Session, sink: Sink) -> None:
-    """It is shown at once; ten minutes later it is sent."""
+def test_a_short_outage_is_not_reported(session: Session, sink: Sink) -> None:
+    """It is shown immediately; ten minutes later it is sent."""
     add_to(session, sink)
     note_failure(session.store, session.pair, "clockify", "not reachable", "Nothing answers.")
     assert [alert.name for alert in open_alerts(session)] == ["not_reachable:clockify"]
@@ -162,7 +162,7 @@ def test_a_short_outage_is_told_to_no_one(session: Session, sink: Sink) -> None:
 
 
 def test_a_destination_that_fails_is_an_alert_for_the_others(session: Session, sink: Sink) -> None:
-    """It is tried again, later each time, and gets what it missed; it is not told of itself."""
+    """It is tried again, later each time, and gets what it missed, but nothing about itself."""
     with http_sink() as other:
         other.status = 401
         add_to(session, sink)
@@ -217,12 +217,12 @@ def test_an_address_is_shown_nowhere(
         assert bool(answer.problem) == (case != "taken")
         refuse(session)
         tick(session)
-        told = tick(session, HOUR)
+        ticked = tick(session, HOUR)
         (found,) = destinations.destinations(vault)
     trail = [str(change) for change in changes(session.store)]
     assert trail[0].startswith("Change(") or trail
     assert (found.name, found.service) == ("ops", "JSON")
-    shown = [str(answer), told, str(found), repr(found), *trail, caplog.text, *capfd.readouterr()]
+    shown = [str(answer), ticked, str(found), repr(found), *trail, caplog.text, *capfd.readouterr()]
     assert [text for text in shown if TOKEN in text] == []
     assert [str(file) for file in files(us.home) if TOKEN.encode() in file.read_bytes()] == []
 

@@ -113,7 +113,7 @@ def test_a_bad_subscription_is_one_message_with_its_line(session: Session, file:
 
 
 def test_ten_thousand_changes_of_a_minute_are_one_digest(session: Session, sink: Sink) -> None:
-    """With the first by name and how many more; what was there before the subscription is no news. By mail as well."""
+    """With the first by name and how many more; records from before the subscription are not reported. By mail as well."""
     news(session, -HOUR, 3)
     with smtp_sink() as mail:
         add_to(session, sink)
@@ -219,7 +219,7 @@ def test_a_killed_process_loses_no_change(us: Team, file: Path) -> None:
     assert named == sorted(f"round{number}-{each}" for number in range(1, rounds + 1) for each in range(2))
 
 
-def test_new_and_changed_records_of_a_real_sync_are_told(us: Team, file: Path, sink: Sink) -> None:
+def test_new_and_changed_records_of_a_real_sync_are_reported(us: Team, file: Path, sink: Sink) -> None:
     """As they are called at the source: an entry of a client's project, a project, a location that is new and one that changed."""
     topics = "[new_entries, new_projects, new_locations, changed_locations]"
     file.write_text(f"subscriptions: {{all: {{about: {topics}, every: hourly}}}}")

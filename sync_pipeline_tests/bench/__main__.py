@@ -1,4 +1,4 @@
-"""``python -m sync_pipeline_tests.bench``: measure, and print every figure beside its aim."""
+"""``python -m sync_pipeline_tests.bench``: measure, and print every figure next to its aim."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _parts(_context: click.Context, _option: click.Parameter, value: str) -> lis
 @click.option("--clock", type=click.Choice(CLOCKS), default=WALL, help="Tell seconds of the wall, or of the processor.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def bench(parts: list[str], rounds: int, sizes: list[int], large: int, clock: str, as_json: bool, **more: int) -> None:
-    """Sync made-up workspaces in full, and again when nothing has changed, beside a bare reader of the same lists.
+    """Sync sample workspaces in full, and again when nothing has changed, next to a bare reader of the same lists.
 
     Each command is a process of its own, as a user would start it: real Dagster runs, imports included. Then, with
     `sync-pipeline dev` running, how long an edit takes to arrive; what a flood of webhooks costs; and how long the pages
@@ -120,15 +120,15 @@ def _measure_life(directory: Path, parts: list[str], counts: Mapping[str, int], 
 
 
 def _print(found: Bench, as_json: bool) -> None:
-    told = figures(found.measured, found.latencies, found.pages, found.workers)
+    reached = figures(found.measured, found.latencies, found.pages, found.workers)
     if not as_json:
-        show(found.measured, told, load_seconds())
+        show(found.measured, reached, load_seconds())
         show_live(found.latencies, found.floods)
         show_pages(found.pages)
         show_workers(found.workers)
         return
     everything: dict[str, Any] = {
-        "figures": [asdict(figure) | {"is_reached": figure.is_reached} for figure in told],
+        "figures": [asdict(figure) | {"is_reached": figure.is_reached} for figure in reached],
         "runs": document(found.measured),
         "latency": [asdict(one) for one in found.latencies],
         "flood": [asdict(one) for one in found.floods],

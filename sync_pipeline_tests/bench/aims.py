@@ -1,4 +1,4 @@
-"""The figures of a bench, each beside its aim."""
+"""The figures of a bench, each next to its aim."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FEW = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure; without an ``aim`` it is only said."""
+    """One figure; without an ``aim`` it is only printed."""
 
     name: str
     value: float

@@ -42,7 +42,7 @@ Counts = dict[str, dict[str, int]]
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One figure beside what the table allows."""
+    """One figure next to what the table allows."""
 
     line: str
     column: str
@@ -76,7 +76,7 @@ def count(directory: Path) -> Counts:
 
 
 def _counted(directory: Path, *sizes: int) -> list[dict[str, Any]]:
-    """What each workspace took; their syncs run beside each other, each in a process and a home of its own."""
+    """What each workspace took; their syncs run next to each other, each in a process and a home of its own."""
     with ExitStack() as stack:
         stack.enter_context(clock_from(INSTANT))
         counting = []
@@ -104,7 +104,7 @@ def _result(process: subprocess.Popen[bytes], out: Path) -> dict[str, Any]:
 
 
 def cells(counted: Counts, table: Mapping[str, Any]) -> Iterator[Cell]:
-    """Every figure beside what is allowed: the line's own figure and what features have added to it."""
+    """Every figure next to what is allowed: the line's own figure and what features have added to it."""
     for line, figures in counted.items():
         for column, figure in figures.items():
             added = [each["cost"].get(line, {}).get(column, 0) for each in table["features"]]

@@ -98,14 +98,14 @@ class Work:
 
 def written() -> int:
     """Bytes this process has handed to the system for files, so far; what is sent to sockets is not among them."""
-    if not IO.exists():  # only Linux says it
+    if not IO.exists():  # only Linux reports it
         return 0
     found = dict(line.split(": ") for line in IO.read_text().splitlines())
     return int(found["wchar"])
 
 
 def sync(work: Work, sandbox: Sandbox) -> dict[str, int]:
-    """Run the main job in this process, as the command line does, and say what it took."""
+    """Run the main job in this process, as the command line does, and return what it took."""
     from dagster import DagsterInstance
 
     from sync_pipeline.cli import cli

@@ -101,12 +101,12 @@ def fill(session: Session, entries: int, today: datetime) -> None:
     given = {"pair": session.pair, "end": f"{today:%Y-%m-%d}"}
     with closing(sqlite3.connect(_file(session.store))) as store, store:
         query = "SELECT type, name, sql FROM sqlite_master WHERE tbl_name = 'entry_facts' AND sql IS NOT NULL AND type <> 'table'"
-        beside = store.execute(query).fetchall()
-        for kind, name, _ in beside:
+        schema = store.execute(query).fetchall()
+        for kind, name, _ in schema:
             store.execute(f"DROP {kind} {name}")
         for statement, count in ((_PROJECTS, PROJECTS), (_PEOPLE, PEOPLE), (_ENTRIES, entries)):
             store.execute(statement, given | {"count": count})
-        for _, _, sql in beside:
+        for _, _, sql in schema:
             store.execute(sql)
         store.execute("ANALYZE")
 

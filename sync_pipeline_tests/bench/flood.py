@@ -1,4 +1,4 @@
-"""Very many webhooks from many connections, beside strangers: none lost, none doubled, the receiver's memory stays flat."""
+"""Very many webhooks from many connections, next to strangers: none lost, none doubled, the receiver's memory stays flat."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PATIENCE = 900.0
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """What became of the deliveries, and what the receiver needed for them."""
+    """The results of the deliveries, and what the receiver needed for them."""
 
     sent: int
     accepted: int
@@ -149,7 +149,7 @@ def _flood(
 
 
 def _strangers(client: httpx.Client, sandbox: Sandbox) -> dict[str, bytes]:
-    """What they say: two kinds know nothing, one knows the path and guesses, one knows the secret and does not go on."""
+    """What they send: two kinds know nothing, one knows the path and guesses, one knows the secret and does not continue."""
     hooks = client.get(
         f"{sandbox.url}/clockify/api/v1/workspaces/{sandbox.workspace}/webhooks", headers={"X-Api-Key": CLOCKIFY_KEY}
     ).raise_for_status()
@@ -172,14 +172,14 @@ def _figures(client: httpx.Client, sandbox: Sandbox) -> Any:
 def _answered(client: httpx.Client, url: str) -> tuple[int, int]:
     """How many deliveries the receiver answered as new, and how many genuine ones it asked to come back."""
     lines = client.get(f"{url}/metrics").raise_for_status().text.splitlines()
-    told = [line.rpartition(" ") for line in lines if line.startswith("sync_pipeline_webhooks_")]
-    stored = sum(float(value) for name, _, value in told if name.endswith("_stored_total"))
-    refused = sum(float(value) for name, _, value in told if "_refused_total" in name and "busy" in name)
+    samples = [line.rpartition(" ") for line in lines if line.startswith("sync_pipeline_webhooks_")]
+    stored = sum(float(value) for name, _, value in samples if name.endswith("_stored_total"))
+    refused = sum(float(value) for name, _, value in samples if "_refused_total" in name and "busy" in name)
     return int(stored), int(refused)
 
 
 def _kept(root: Path) -> tuple[int, int]:
-    """How many events stand in the inbox, and how many different ones: no two deliveries of a flood say the same."""
+    """How many events are in the inbox, and how many different ones: no two deliveries of a flood have the same content."""
     store = open_store(f"sqlite:///{root / 'home' / 'sync.db'}")
     try:
         with store.reading() as own:

@@ -57,7 +57,7 @@ def _measure(measured: Measured, work: Workplace, entries: int, command: str, *w
 
 @contextmanager
 def _workplace(directory: Path, entries: int) -> Iterator[Workplace]:
-    """A home without any state, and beside it a sandbox without limits and a profile without any."""
+    """A home without any state, and next to it a sandbox without limits and a profile without any."""
     first_day = utc_now().date() - timedelta(days=DAYS)
     with TemporaryDirectory(dir=directory) as name:
         root = Path(name)
@@ -74,7 +74,7 @@ def _workplace(directory: Path, entries: int) -> Iterator[Workplace]:
 
 
 def deliver_all(work: Workplace) -> None:
-    """Bring all entries to HighLevel at once: one request for each would take hours.
+    """Bring all entries to HighLevel in one step: one request for each would take hours.
 
     A sync that may not search stores what it wants to deliver; that is put there, and the store links it.
     """

@@ -18,7 +18,7 @@ from sync_pipeline_tests.scenarios.developing import Developing, developing, env
 
 LOOK_SECONDS = 0.05
 WAYS = ("webhook", "polling", "locations")
-"""By webhook; or with nobody receiving, by Clockify's feed, of which the last two minutes are never asked for; or the other way: the Snapshots API is polled."""
+"""By webhook; or with no one receiving, by Clockify's feed, of which the last two minutes are never asked for; or the other way: the Snapshots API is polled."""
 GIVE_UP_SECONDS = 300.0
 
 
@@ -56,8 +56,8 @@ def _running(directory: Path, way: str) -> Iterator[Developing]:
     root, port = directory / way, str(free_port())
     place(root)
     command = [sys.executable, "-m", "sync_pipeline.cli", "sync"]
-    told = environment(root, SYNC_SANDBOX_PORT=port)
-    subprocess.run(command, cwd=root, env=told, check=True, capture_output=True)
+    environ = environment(root, SYNC_SANDBOX_PORT=port)
+    subprocess.run(command, cwd=root, env=environ, check=True, capture_output=True)
     words = ["--no-webhooks"] if way == "polling" else []
     with developing(root, *words, SYNC_SANDBOX_PORT=port) as us:
         # Looking whether an edit has arrived must not use up what the pipeline may ask for.
@@ -129,10 +129,10 @@ def _watch(
 ) -> None:
     pause = threading.Event()
     while len(seconds) < edits:
-        for key, (text, begun) in list(waiting.items()):
+        for key, (text, since) in list(waiting.items()):
             if records.arrived(key, text):
-                seconds.append(monotonic() - begun)
-            elif monotonic() - begun > GIVE_UP_SECONDS:
+                seconds.append(monotonic() - since)
+            elif monotonic() - since > GIVE_UP_SECONDS:
                 seconds.append(None)
             else:
                 continue

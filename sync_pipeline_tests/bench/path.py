@@ -66,14 +66,14 @@ def lines(found: Mapping[str, Any], baseline: Mapping[str, int]) -> list[str]:
     """What is printed: the files in the order of their first visit with their visits, then the figures."""
     files = [f"{count:6}  {file}" for file, count in found["passes"].items()]
     asked = [f"{count:6}  {file}" for file, count in found["asked"].items()]
-    told = [f"{value:6}  {name} (before the redesign: {baseline[name]})" for name, value in figures(found).items()]
+    rows = [f"{value:6}  {name} (before the redesign: {baseline[name]})" for name, value in figures(found).items()]
     return [
         "Files that hold the entry, by first visit, and how many calls of their functions held it:",
         *files,
         "Files that were asked meanwhile and never held it, with their calls:",
         *asked,
         "",
-        *told,
+        *rows,
     ]
 
 

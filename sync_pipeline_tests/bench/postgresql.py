@@ -1,4 +1,4 @@
-"""A PostgreSQL server of our own, for as long as it is measured."""
+"""A PostgreSQL server of our own, while it is measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import psycopg
 
 @contextmanager
 def serving(databases: int) -> Iterator[str]:
-    """A server as it is installed, with so many empty databases; yields their URL, with ``{number}`` in it."""
+    """A freshly installed server, with so many empty databases; yields their URL, with ``{number}`` in it."""
     with warnings.catch_warnings():
         # It asks platformdirs for a runtime directory at import, which a container does not have.
         warnings.simplefilter("ignore")

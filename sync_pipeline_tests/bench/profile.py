@@ -1,4 +1,4 @@
-"""``python -m sync_pipeline_tests.bench.profile``: what stands between the figures and their aims, stage by stage."""
+"""``python -m sync_pipeline_tests.bench.profile``: what is between the figures and their aims, stage by stage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLING = "sync_pipeline_tests.bench.sampling"
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """One sync, stage by stage, beside what the bare reader needs for the same entries."""
+    """One sync, stage by stage, next to what the bare reader needs for the same entries."""
 
     command: str
     entries: int
@@ -31,7 +31,7 @@ class Profile:
     bare_seconds: float
     stages: Mapping[str, float]
     cpu: Mapping[str, float]
-    """Processor time, which on a busy machine says more."""
+    """Processor time, which is more reliable on a busy machine."""
 
     @property
     def aim_seconds(self) -> float:
@@ -77,7 +77,7 @@ def rows(one: Profile) -> Iterator[Sequence[str]]:
 @click.option("--days", default=365, show_default=True, help="Days the entries are spread over.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def command(entries: int, page_size: int, users: int, days: int, as_json: bool) -> None:
-    """Sample one sync of a made-up workspace, first and again, and say how long it was in which stage."""
+    """Sample one sync of a sample workspace, first and again, and print how long it was in which stage."""
     plan = Plan(1, [entries], users, days, page_size)
     with TemporaryDirectory(prefix="sync-profile-") as directory:
         found = profile(Path(directory), plan, entries)

@@ -21,7 +21,7 @@ RUNS = ("who", "command", "entries", "rounds", "seconds", "CPU s", "requests", "
 
 
 def show(measured: Measured, figures: Sequence[Figure], load_seconds: float) -> None:
-    """Print what was measured, then the figures beside their aims."""
+    """Print what was measured, then the figures next to their aims."""
     console = Console(width=WIDTH, highlight=False)
     console.print(table(RUNS, _runs(measured)))
     console.print(
@@ -33,8 +33,10 @@ def show(measured: Measured, figures: Sequence[Figure], load_seconds: float) -> 
 
 
 def show_figures(figures: Sequence[Figure]) -> None:
-    """Print figures beside their aims."""
-    Console(width=WIDTH, highlight=False).print(table(("figure", "measured", "aim", "reached"), map(_told, figures)))
+    """Print figures next to their aims."""
+    Console(width=WIDTH, highlight=False).print(
+        table(("figure", "measured", "aim", "reached"), map(_figure_row, figures))
+    )
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -66,7 +68,7 @@ def _runs(measured: Measured) -> Iterable[Sequence[str]]:
         )
 
 
-def _told(figure: Figure) -> Sequence[str]:
+def _figure_row(figure: Figure) -> Sequence[str]:
     aim = "" if figure.aim is None else f"{figure.aim:g} {figure.unit}"
     reached = {None: "", True: "yes", False: "no"}[figure.is_reached]
     return (figure.name, f"{figure.value:.4g} {figure.unit}", aim, reached)

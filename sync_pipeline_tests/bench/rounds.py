@@ -1,4 +1,4 @@
-"""Speed and memory, beside the bare reader: the same syncs in several rounds, interleaved, so that a busy minute hits both."""
+"""Speed and memory, next to the bare reader: the same syncs in several rounds, interleaved, so that a busy minute hits both."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Measured:
     runs: dict[tuple[str, str, int], list[Ran]] = field(default_factory=dict)
     fewest: dict[int, Minimum] = field(default_factory=dict)
     clock: str = WALL
-    """By which clock figures are told: the wall's, or on a busy machine the processor time."""
+    """By which clock figures are measured: the wall's, or on a busy machine the processor time."""
 
     def add(self, who: str, command: str, entries: int, ran: Ran) -> None:
         """Note one run."""
@@ -79,7 +79,7 @@ class Measured:
 
 
 def measure_rounds(directory: Path, plan: Plan, measured: Measured, postgresql: str = "", say: Say = print) -> None:
-    """Round by round, each size: the command line, first and again, and the bare reader beside it.
+    """Round by round, each size: the command line, first and again, and the bare reader next to it.
 
     ``postgresql`` names an empty database for each round of the largest size; without it only SQLite is measured.
     """
@@ -114,7 +114,7 @@ def measure_large(directory: Path, plan: Plan, measured: Measured, entries: int,
 
 @contextmanager
 def workplace(directory: Path, plan: Plan, entries: int, database: str = "") -> Iterator[Workplace]:
-    """A fresh copy of the made-up workspace and a home without any state, both removed afterwards."""
+    """A fresh copy of the sample workspace and a home without any state, both removed afterwards."""
     root = directory / "work"
     root.mkdir()
     try:
@@ -126,7 +126,7 @@ def workplace(directory: Path, plan: Plan, entries: int, database: str = "") -> 
 
 
 def _seeded(directory: Path, plan: Plan, entries: int) -> Path:
-    """A sandbox's database as it is before anybody used it; made once for each size."""
+    """An unused sandbox's database; made once for each size."""
     database = directory / f"seeded-{entries}-{plan.days}.db"
     if not database.exists():
         with running(database, plan.users, entries, plan.days):
@@ -153,7 +153,7 @@ def bare_words(work: Workplace) -> list[str]:
 
 
 def document(measured: Measured) -> list[dict[str, object]]:
-    """Every run, as it is printed with `--json`."""
+    """Every run, as printed with `--json`."""
     return [
         {
             "who": who,

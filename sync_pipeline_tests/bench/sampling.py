@@ -22,7 +22,7 @@ PAUSE_SECONDS = 0.002
 PACKAGE = "sync_pipeline/"
 DAGSTERS = ("defs/", "hosting/", "definitions")
 WAITING = ("threading.py", "selectors.py", "_base.py", "queue.py")
-"""Where a thread stands that waits for another one, or for the network."""
+"""Where a thread is that waits for another one, or for the network."""
 START, NETWORK, OURS, DAGSTER, OTHER = "start-up", "waiting for answers", "the rest of ours", "Dagster", "other"
 
 STAGES: tuple[tuple[str, str, str], ...] = (
@@ -53,7 +53,7 @@ STAGES: tuple[tuple[str, str, str], ...] = (
     ("stages/absence", "", "merge"),
     ("stages/load", "", "merge"),
 )
-"""The innermost function of ours with a row says the stage, by the first row that fits; one without is a helper of its caller."""
+"""The innermost function of ours with a row decides the stage, by the first row that fits; one without is a helper of its caller."""
 NAMES = (START, "read", NETWORK, "map", "check", "stage", "Parquet", "merge", "deliver", OURS, DAGSTER, OTHER)
 
 
@@ -127,7 +127,7 @@ class Sampler:
 
 
 def sampled(words: list[str]) -> dict[str, Any]:
-    """Run the command in this process and say how long it was in which stage."""
+    """Run the command in this process and return how long it was in which stage."""
     sampler = Sampler()
     sampler.start()
     from sync_pipeline.cli import main

@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own, without rate limits, and what it says about what was asked of it."""
+"""A sandbox in a process of its own, without rate limits, and its own counts of the requests it received."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Sandbox:
         )
 
     def clear(self) -> Stats:
-        """Count from zero; returns the counters as they are then."""
+        """Count from zero; returns the counters so far."""
         self.ask("/_control/stats/reset", {})
         return self.stats()
 
@@ -66,9 +66,9 @@ def running(database: Path, users: int, entries: int, days: int, **more: int) ->
     with subprocess.Popen([*command, *options], env=clean_environ(), stdout=subprocess.PIPE, text=True) as process:
         try:
             lines = iter(process.stdout or ())
-            told = dict(line.rsplit(maxsplit=1) for line in _until("Controls", lines))
-            workspace = told["Clockify workspace"]
-            sandbox = Sandbox(told["Controls"].partition("/_control")[0], workspace)
+            announced = dict(line.rsplit(maxsplit=1) for line in _until("Controls", lines))
+            workspace = announced["Clockify workspace"]
+            sandbox = Sandbox(announced["Controls"].partition("/_control")[0], workspace)
             sandbox.ask(
                 "/_control/options", {"requests_per_second": 0, "requests_per_hour": 0, "highlevel_requests": 0}
             )

@@ -1,4 +1,4 @@
-"""The bench measures what it says, at sizes for which that takes seconds; its figures are made as its tables say."""
+"""The bench measures what it claims, at sizes for which that takes seconds; its figures follow from its tables."""
 
 from __future__ import annotations
 
@@ -69,27 +69,27 @@ def some() -> Measured:
 
 
 def test_the_figures_are_made_as_they_are_named() -> None:
-    """Medians, differences of sizes, ratios, peaks: each beside its aim, and only where there is something to compare."""
-    told = {one.name: one for one in figures(some(), [Latency("webhook", 100, 0, 1.0, 4.0, 9.0)])}
+    """Medians, differences of sizes, ratios, peaks: each next to its aim, and only where there is something to compare."""
+    by_name = {one.name: one for one in figures(some(), [Latency("webhook", 100, 0, 1.0, 4.0, 9.0)])}
 
-    assert told["fixed: no entries, first"].value == 2.5
-    assert told["per entry, first"].value == pytest.approx(100)
-    assert told["per entry, first, bare reader"].value == pytest.approx(40)
-    assert told["per entry, first, to the bare reader"].value == pytest.approx(2.5)
-    assert told["requests to the minimum, 300,000 entries, first"].is_reached is False
-    assert told["requests to the minimum, 300,000 entries, again"].is_reached is True
-    assert told["PostgreSQL to SQLite, 300,000 entries, first"].value == 2
-    assert told["memory, first"].value == 300
-    assert told["memory, first, most to fewest entries"].is_reached is False
-    assert told["verify, 1,000,000 entries"].is_reached is False
-    assert told["an edit arrives by webhook, p95"].is_reached is True
-    assert told["HighLevel: requests, 5,000 entries, first"].is_reached is True
-    assert told["HighLevel: requests, 10,000 entries, again"].is_reached is False
-    assert told["HighLevel: writes, 10,000 entries, again"].is_reached is True
-    assert told["HighLevel: requests, 10,000 entries, verify"].is_reached is False
-    assert told["HighLevel: requests, 100,000 entries, verify"].is_reached is True
-    assert told["HighLevel: memory, verify, most to fewest entries"].is_reached is False
-    assert not [name for name in told if "again" in name and "per entry" in name]
+    assert by_name["fixed: no entries, first"].value == 2.5
+    assert by_name["per entry, first"].value == pytest.approx(100)
+    assert by_name["per entry, first, bare reader"].value == pytest.approx(40)
+    assert by_name["per entry, first, to the bare reader"].value == pytest.approx(2.5)
+    assert by_name["requests to the minimum, 300,000 entries, first"].is_reached is False
+    assert by_name["requests to the minimum, 300,000 entries, again"].is_reached is True
+    assert by_name["PostgreSQL to SQLite, 300,000 entries, first"].value == 2
+    assert by_name["memory, first"].value == 300
+    assert by_name["memory, first, most to fewest entries"].is_reached is False
+    assert by_name["verify, 1,000,000 entries"].is_reached is False
+    assert by_name["an edit arrives by webhook, p95"].is_reached is True
+    assert by_name["HighLevel: requests, 5,000 entries, first"].is_reached is True
+    assert by_name["HighLevel: requests, 10,000 entries, again"].is_reached is False
+    assert by_name["HighLevel: writes, 10,000 entries, again"].is_reached is True
+    assert by_name["HighLevel: requests, 10,000 entries, verify"].is_reached is False
+    assert by_name["HighLevel: requests, 100,000 entries, verify"].is_reached is True
+    assert by_name["HighLevel: memory, verify, most to fewest entries"].is_reached is False
+    assert not [name for name in by_name if "again" in name and "per entry" in name]
 
 
 def test_the_dashboard_is_measured_on_so_many_entries(tmp_path: Path) -> None:
@@ -120,16 +120,16 @@ def test_a_busy_machine_is_measured_by_processor_time() -> None:
 
 def test_the_report_has_every_run_and_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     """Each command at each size is a row, and each figure one with its aim and whether that is reached."""
-    told = figures(some())
+    reported = figures(some())
 
-    show(some(), told, 1.5)
+    show(some(), reported, 1.5)
     shown = capsys.readouterr().out
 
     assert re.search(r"SQLite +first +300,000 +3 +30\.00", shown)
     assert re.search(r"bare reader +first +100,000", shown)
     assert re.search(r"fixed: no entries, first +2\.5 s +3 s +yes", shown)
     assert re.search(r"verify, 1,000,000 entries +100 s +90 s +no", shown)
-    assert all(one.name in shown for one in told)
+    assert all(one.name in shown for one in reported)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The work of a sync is counted, and only falls: the table beside this file says how much there may be."""
+"""The work of a sync is counted, and only falls: the table next to this file states how much there may be."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_bytes_may_vary_a_little() -> None:
 
 
 def test_lowering_never_raises() -> None:
-    """What has fallen is written down; what has risen stays as it was, and still fails."""
+    """What has fallen is written down; what has risen stays unchanged, and still fails."""
     counted = example((3, 5, 8), (500, 100, 1_000))
 
     table = lowered(counted, EXAMPLE)

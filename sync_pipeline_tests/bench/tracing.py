@@ -29,7 +29,7 @@ COLUMNS = {"pandas": "to_numpy", "pyarrow": "to_pylist", "numpy": "tolist"}
 
 
 class Record:
-    """The traced record, as it is recognized in a value."""
+    """The traced record, recognized in a value."""
 
     def __init__(self, *marks: str) -> None:
         self._texts, self._bytes = marks, tuple(mark.encode() for mark in marks)
@@ -45,7 +45,7 @@ class Record:
             return False
         if not _is_frozen(value):
             return any(self.is_in(part, depth - 1) for part in _parts(value))
-        if id(value) not in self._known:  # looked at once: the same settings and specs are arguments everywhere
+        if id(value) not in self._known:  # inspected only once: the same settings and specs are arguments everywhere
             self._known[id(value)] = (value, any(self.is_in(part, depth - 1) for part in _attributes(value)))
         return self._known[id(value)][1]
 
@@ -148,7 +148,7 @@ def traced(words: Sequence[str], text: str, record_id: str) -> Trace:
 
 
 def document_of(trace: Trace) -> dict[str, Any]:
-    """What a trace found, as it is written down."""
+    """What a trace found, as written to the file."""
     passes = dict(Counter(trace.visits))
     stops = [file for file, _ in groupby(trace.visits)]
     packages = [file.partition("/")[0] for file in stops]

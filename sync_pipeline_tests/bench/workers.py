@@ -67,9 +67,9 @@ def _load(work: Workplace, plan: Plan, workers: int) -> Together:
         waiting.put(run)
     with _ready(work, workers) as processes, ThreadPoolExecutor(workers) as threads:
         work.sandbox.clear()
-        begun = perf_counter()
+        started = perf_counter()
         list(threads.map(lambda process: _feed(process, waiting), processes))
-        seconds = perf_counter() - begun
+        seconds = perf_counter() - started
     counted = work.sandbox.ask("/_control/stats")
     requests, writes = sum(counted["requests"].values()), sum(counted["writes"].values())
     return Together(workers, round(seconds, 1), requests, writes, counted["rate_limited"])

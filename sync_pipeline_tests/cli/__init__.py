@@ -1,1 +1,1 @@
-"""Tests of the command line: its contract, and what it says about bad input."""
+"""Tests of the command line: its contract, and its messages about bad input."""

@@ -31,7 +31,7 @@ def shell(office: Team, tmp_path: Path) -> Iterator[Shell]:
 
 @pytest.fixture
 def untrusted() -> Iterator[str]:
-    """The address of a server whose certificate nobody vouches for."""
+    """The address of a server with an untrusted certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -52,13 +52,13 @@ class Ended:
 
     @property
     def errors(self) -> list[str]:
-        """The errors it told, each with the line that says what fixes it."""
+        """The errors it printed, each with the line that names the fix."""
         text = self.err.replace(f"\n{MARKS[3]}", " ")
         return [line.removeprefix(MARKS[0]) for line in text.splitlines() if line.startswith(MARKS[0])]
 
     @property
     def warnings(self) -> list[str]:
-        """The warnings it told, one a line."""
+        """The warnings it printed, one a line."""
         return [line.removeprefix(MARKS[1]) for line in self.err.splitlines() if line.startswith(MARKS[1])]
 
     @property

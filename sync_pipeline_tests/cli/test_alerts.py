@@ -37,7 +37,7 @@ def test_an_alert_is_listed_shown_acknowledged_and_silenced(drifted: Shell) -> N
         "warning", "open", "Users differ between the two sides",
     )  # fmt: skip
     assert "`verify` found 1 missing." in drifted("alerts", "list", code=0).out
-    assert any("`verify` found 1 missing." in told for told in drifted("status").warnings)
+    assert any("`verify` found 1 missing." in line for line in drifted("status").warnings)
     assert [each["alert"] for each in drifted("status", "--json").document["alerts"]] == [NAME]
     assert "`verify` found 1 missing." in drifted("alerts", "show", str(alert["number"]), code=0).out
     until = drifted("alerts", "silence", NAME, "--hours", "2", "--json", code=0).document["silenced_until"]
@@ -132,7 +132,7 @@ def test_status_is_shown_again_until_ctrl_c(shell: Shell) -> None:
 
 
 def test_destinations(drifted: Shell) -> None:
-    """Added with an address from elsewhere, tried, told, and removed; the address is never printed."""
+    """Added with an address from elsewhere, tried, sent to, and removed; the address is never printed."""
     with http_sink() as sink:
         shell = drifted.with_(ADDRESS=sink.address, SYNC_ALERT_GROUP_SECONDS="1")
         assert "sent nowhere" in shell("alerts", "destinations", code=0).out

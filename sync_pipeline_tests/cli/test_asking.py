@@ -1,4 +1,4 @@
-"""Questions in a real terminal: answered, interrupted, taken up again; and what happens where nobody answers."""
+"""Questions in a real terminal: answered, interrupted, taken up again; and what happens where no one answers."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ INTERRUPT = "\x03\n"
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """Both systems."""
-    with team(tmp_path / "office", users=2, projects=2, locations=2, entries=5) as everybody:
+    with team(tmp_path / "office", users=2, projects=2, locations=2, entries=5) as opened:
         place(tmp_path)
-        yield everybody
+        yield opened
 
 
 def _talk(root: Path, words: list[str], answers: list[tuple[str, str]]) -> tuple[int, str]:
@@ -96,7 +96,7 @@ def test_init_is_left_and_taken_up_again(us: Team, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [["init"], ["disconnect", "clockify"]])
-def test_where_nobody_answers_that_is_said(tmp_path: Path, words: list[str]) -> None:
+def test_where_nothing_answers_that_is_reported(tmp_path: Path, words: list[str]) -> None:
     """At the end of standard input: one sentence, wrong usage."""
     place(tmp_path)
     ended = subprocess.run(

@@ -15,12 +15,12 @@ NOBODY = "64c777ddd3fcab07cfbb210c"
 
 
 def completes(shell: Shell, *words: str) -> None:
-    """Once the cause is mended, the same command delivers the rest and both sides agree."""
+    """Once the cause is corrected, the same command delivers the rest and both sides agree."""
     assert shell.sync("--verify", *words)["success"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "delivered", "told", "code"),
+    ("changes", "delivered", "expected", "code"),
     [
         ({"CLOCKIFY_API_KEY": "s3cret"}, (), "401/4003: this API key does not exist. Check CLOCKIFY_API_KEY.", 4),
         (
@@ -39,20 +39,20 @@ def completes(shell: Shell, *words: str) -> None:
     ],
     ids=["wrong Clockify key", "key of a plain member", "unknown workspace", "wrong Snapshots key"],
 )
-def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ...], told: str, code: int) -> None:
-    """One message that names the setting, whoever met it; what can be delivered is; `check` says the same."""
+def test_bad_key(shell: Shell, changes: dict[str, str], delivered: tuple[str, ...], expected: str, code: int) -> None:
+    """One message that names the setting, in every command; what can be delivered is; `check` prints the same."""
     bad = shell.with_(**changes)
     ended = bad("sync", "--json", code=code)
     document = ended.document
     (error,) = document["errors"]
-    assert told in error
+    assert expected in error
     assert document["success"] is False
     assert [entity for entity in ENTITIES if document["entities"][entity]["created"]] == list(delivered)
     for counts in document["entities"].values():
         assert counts["unchanged"] == 0
     checked = bad("check", "--json", code=code).document
     assert not checked["ok"]
-    assert any(told in f"{finding['detail']} {finding['fix']}" for finding in checked["checks"])
+    assert any(expected in f"{finding['detail']} {finding['fix']}" for finding in checked["checks"])
     completes(shell)
 
 
@@ -96,7 +96,7 @@ def test_a_members_view_deletes_nothing(shell: Shell) -> None:
 
 
 def wrong_paths(shell: Shell) -> dict[str, tuple[dict[str, str], str]]:
-    """Addresses at which something else answers, and what is said about each."""
+    """Addresses at which something else answers, and the message about each."""
     url = shell.team.sandbox.url
     return {
         "Clockify": ({"CLOCKIFY_BASE_URL": f"{url}/clockify"}, "there is no such address. Check CLOCKIFY_BASE_URL ("),
@@ -113,56 +113,56 @@ def wrong_paths(shell: Shell) -> dict[str, tuple[dict[str, str], str]]:
 @pytest.mark.parametrize("which", ["Clockify", "reports", "Snapshots", "unknown host"])
 def test_wrong_base_url(shell: Shell, which: str) -> None:
     """The address and its setting are named, in `sync` and in `check`."""
-    changes, told = wrong_paths(shell)[which]
+    changes, expected = wrong_paths(shell)[which]
     bad = shell.with_(**changes)
-    assert told in bad("sync", "--yes", code=1).message
+    assert expected in bad("sync", "--yes", code=1).message
     failed = [f for f in bad("check", "--json", code=1).document["checks"] if not f["ok"]]
     assert failed
-    assert all(told in f"{finding['detail']} {finding['fix']}" for finding in failed)
+    assert all(expected in f"{finding['detail']} {finding['fix']}" for finding in failed)
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "expected"),
     [("CLOCKIFY_BASE_URL", "Check CLOCKIFY_BASE_URL ("), ("SNAPSHOTS_BASE_URL", "Check SNAPSHOTS_BASE_URL (")],
 )
-def test_refused_connection(shell: Shell, setting: str, told: str) -> None:
-    """Nothing answers: said once, with the address; the side that answers is not blamed."""
+def test_refused_connection(shell: Shell, setting: str, expected: str) -> None:
+    """Nothing answers: reported once, with the address; the side that answers is not blamed."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         bad = shell.with_(**{setting: f"http://127.0.0.1:{unused.getsockname()[1]}"})
         message = bad("sync", code=1).message
     assert "nothing answers there. Is it running?" in message
-    assert told in message
+    assert expected in message
 
 
 @pytest.mark.parametrize("setting", ["CLOCKIFY_BASE_URL", "SNAPSHOTS_BASE_URL"])
 def test_tls_error(shell: Shell, untrusted: str, setting: str) -> None:
-    """A certificate nobody vouches for: not sent a key, not tried again; address and remedy are named."""
+    """An untrusted certificate: not sent a key, not tried again; address and remedy are named."""
     message = shell.with_(**{setting: untrusted})("sync", code=1).message
     assert "the secure connection could not be made" in message
     assert f"Check {setting} ({untrusted}). A certificate authority of your own is named by SSL_CERT_FILE." in message
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"),
+    ("kind", "expected"),
     [
         ("html", "an HTML page instead of JSON: this is not the API. Check CLOCKIFY_BASE_URL"),
         ("truncated_json", "the answer is cut off or is not JSON. Try again later. Check CLOCKIFY_BASE_URL"),
         ("duplicate_page", "the list does not end: page 2 repeats an earlier page."),
     ],
 )
-def test_answers_that_make_no_sense(shell: Shell, kind: str, told: str) -> None:
-    """A web page, half a document, a page that repeats for ever: one message, and nothing is written."""
+def test_answers_that_make_no_sense(shell: Shell, kind: str, expected: str) -> None:
+    """A web page, an incomplete document, a page that repeats forever: one message, and nothing is written."""
     shell.team.fault(kind, "GET /clockify/*/projects")
     shell.team.forget_stats()
     message = shell.with_(CLOCKIFY_PAGE_SIZE="2")("sync", "--entity", "projects", code=1).message
     assert message.startswith("projects: Clockify GET ")
-    assert told in message
+    assert expected in message
     assert shell.team.writes() == {}
 
 
 def test_one_entity_is_in_trouble(shell: Shell) -> None:
-    """A 500 for ever: told once, the others are delivered, who depends on it waits, and then the rest follows."""
+    """A permanent 500: reported once, the others are delivered, what depends on it waits, and then the rest follows."""
     shell.team.fault("status", "GET /clockify/*/projects")
     document = shell.with_(SYNC_DAYS_PER_RUN="14").sync(code=1)
     (error,) = document["errors"]

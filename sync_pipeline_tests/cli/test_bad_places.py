@@ -23,7 +23,7 @@ NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SN
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"SNAPSHOTS_API_KEY": None}, "SNAPSHOTS_API_KEY is missing, but CLOCKIFY_API_KEY, "),
         ({"CLOCKIFY_WORKSPACE_ID": ""}, "CLOCKIFY_WORKSPACE_ID is missing, but CLOCKIFY_API_KEY, "),
@@ -46,11 +46,11 @@ NO_CREDENTIALS = dict.fromkeys(("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "SN
         ({"SYNC_DATABASE_URL": "mysql://me:s3cret@db/x"}, "SYNC_DATABASE_URL names mysql, which is not supported."),
     ],
 )
-def test_a_setting_is_wrong(shell: Shell, changes: dict[str, str | None], told: str) -> None:
+def test_a_setting_is_wrong(shell: Shell, changes: dict[str, str | None], expected: str) -> None:
     """Whatever the command, it ends with 2 before anything is started, and names the variable and the fix."""
     for command in ("sync", "check"):
         ended = shell.with_(**changes)(command, code=2)
-        assert told in ended.message
+        assert expected in ended.message
         assert ended.out == ""
     assert not (shell.home / "dagster").exists()
 
@@ -63,8 +63,8 @@ def test_a_directory_that_does_not_exist(shell: Shell, words: str, place: str) -
     assert f"'{Path(place).parent}' is not a directory" in ended.err
 
 
-def test_a_setting_that_nobody_knows(shell: Shell) -> None:
-    """It is named beside what a command prints, with the nearest name, and changes nothing."""
+def test_an_unknown_setting_is_named(shell: Shell) -> None:
+    """It is named next to what a command prints, with the nearest name, and changes nothing."""
     for words in (("status", "--json"), ("check", "--json"), ("sync", "--entity", "users", "--json")):
         ended = shell.with_(SYNC_HOEM="/elsewhere")(*words, code=0)
         assert ended.warnings == ["The variable SYNC_HOEM of the environment is not a setting. Did you mean SYNC_HOME?"]
@@ -72,7 +72,7 @@ def test_a_setting_that_nobody_knows(shell: Shell) -> None:
 
 
 def test_a_start_date_ahead(shell: Shell) -> None:
-    """One that lies too far ahead is named, not an option that nobody typed; within the days ahead it is where to begin."""
+    """One that lies too far ahead is named, not an option that no one typed; within the days ahead it is where to begin."""
     for command in ("sync", "preview", "verify"):
         message = shell.with_(SYNC_START_DATE="2999-01-01")(command, code=2).message
         assert message.startswith("SYNC_START_DATE, 2999-01-01, lies more than 7 days ahead")
@@ -97,7 +97,7 @@ def test_broken_mapping(shell: Shell) -> None:
 
 
 def test_unwritable_home(shell: Shell) -> None:
-    """A file where SYNC_HOME should be, and a place where nobody may write."""
+    """A file where SYNC_HOME should be, and a place where no one may write."""
     occupied = shell.root / "file"
     occupied.write_text("mine")
     for place in (occupied, occupied / "below", Path("/proc/home")):
@@ -118,7 +118,7 @@ main()
 
 
 @pytest.mark.parametrize("left", [None, "sandbox.8990.users"])
-def test_a_home_of_somebody_else(left: str | None) -> None:
+def test_a_home_of_another_user(left: str | None) -> None:
     """A directory that may be read but not written, or a file in it: one message."""
     with TemporaryDirectory() as home:
         if left is not None:
@@ -148,24 +148,26 @@ def test_unwritable_database(shell: Shell, place: str) -> None:
 
 
 def test_locked_database(shell: Shell) -> None:
-    """Another program writes, or has the file to itself: said once; afterwards everything is delivered."""
+    """Another program writes, or has the file to itself: reported once; afterwards everything is delivered."""
     shell("status")
     shell.team.forget_stats()
-    told = f"The database {shell.home / 'sync.db'} is locked by another program (database is locked). Wait until it "
+    expected = (
+        f"The database {shell.home / 'sync.db'} is locked by another program (database is locked). Wait until it "
+    )
     with closing(sqlite3.connect(shell.home / "sync.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         message = shell("sync", "--entity", "users", code=1).message
-        assert message.startswith(f"users: {told}")
+        assert message.startswith(f"users: {expected}")
         other.execute("ROLLBACK")
         other.execute("PRAGMA locking_mode=EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
-        assert shell("sync", code=1).message.startswith(told)
+        assert shell("sync", code=1).message.startswith(expected)
     assert shell.team.writes() == {}
     assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
 
 
 def test_newer_database(shell: Shell) -> None:
-    """A database of a later version is left as it is."""
+    """A database of a later version is left unchanged."""
     shell("status")
     with closing(sqlite3.connect(shell.home / "sync.db")) as store, store:
         store.execute("UPDATE sync_pipeline_version SET version_num = '9999'")
@@ -189,20 +191,20 @@ def small_disk(place: Path, size: str) -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("place", "size", "told"),
+    ("place", "size", "expected"),
     [
         ("home/batches", "4k", "Nothing can be written below {}: No space left on device. Free some disk space"),
         ("home/dagster", "300k", "Dagster's history in {} cannot grow: the disk is full"),
         ("home", "4k", "The database {}/sync.db cannot grow: the disk is full"),
     ],
 )
-def test_full_disk(shell: Shell, place: str, size: str, told: str) -> None:
-    """The disk that is full is named, whoever fills it; nothing is half written, and with more space it completes."""
+def test_full_disk(shell: Shell, place: str, size: str, expected: str) -> None:
+    """The disk that is full is named, whatever fills it; nothing is half written, and with more space it completes."""
     where = shell.root / place
     shell.team.forget_stats()
     with small_disk(where, size):
         ended = shell("sync", "--entity", "users", code=1)
-        assert told.format(where) in ended.message
+        assert expected.format(where) in ended.message
         assert shell.team.writes() == {}
     assert shell.sync("--entity", "users")["entities"]["users"]["created"] == 4
 
@@ -220,7 +222,7 @@ def test_the_store_fills_up(shell: Shell) -> None:
 
 
 def test_the_port_of_the_embedded_sandbox_is_in_use(shell: Shell) -> None:
-    """Another sandbox or another program has it: both are told apart, and the setting is named."""
+    """Another sandbox or another program has it: both are distinguished, and the setting is named."""
     alone = shell.with_(**NO_CREDENTIALS, CLOCKIFY_BASE_URL=None, CLOCKIFY_REPORTS_URL=None)
     with scripted(in_turn(reply(404))) as server:
         for url, who in ((shell.team.sandbox.url, "another sandbox (its data is in "), (server.url, "another program")):
@@ -231,7 +233,7 @@ def test_the_port_of_the_embedded_sandbox_is_in_use(shell: Shell) -> None:
 
 
 def test_the_port_of_the_sandbox_is_in_use(shell: Shell) -> None:
-    """The command that serves it says which port, and how to choose another."""
+    """The command that serves it states which port, and how to choose another."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         message = shell("sandbox", "--port", port, code=2).message
@@ -258,7 +260,7 @@ def test_what_no_server_can_start_with(shell: Shell, words: tuple[str, ...]) -> 
 
 
 def test_a_sandbox_takes_no_other_programs_database(shell: Shell) -> None:
-    """One typing error may not cost what the pipeline knows: its own database is refused, and is as it was."""
+    """One typing error may not cost what the pipeline knows: its own database is refused, and stays unchanged."""
     shell.sync("--entity", "users")
     ended = shell("sandbox", "--port", "0", "--database", str(shell.home / "sync.db"), code=2)
     assert "sync.db: it belongs to another program (it has a table " in ended.message

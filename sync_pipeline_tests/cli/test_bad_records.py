@@ -1,4 +1,4 @@
-"""Records that are not as they must be: each is set aside with its reason, all others are delivered."""
+"""Records that are not as they must be: each is rejected with its reason, all others are delivered."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rejected(shell: Shell) -> dict[str, tuple[str, str]]:
 
 
 def test_bad_entries(spoilt: Shell) -> None:
-    """Ten megabytes of description, an end before its start, a kind nobody knows: rejects, and a sync that succeeded."""
+    """Ten megabytes of description, an end before its start, a kind no one knows: rejects, and a sync that succeeded."""
     us = spoilt.team
     long, backwards, unknown, *_ = ids(us, "time_entries")
     spoil(
@@ -77,7 +77,7 @@ def test_bad_entries(spoilt: Shell) -> None:
 
 
 def test_a_record_without_an_id(spoilt: Shell) -> None:
-    """A null id: set aside as "(no id)" with what it says; the others are delivered and nothing is deleted."""
+    """A null id: rejected as "(no id)" with its content; the others are delivered and nothing is deleted."""
     victim = ids(spoilt.team, "projects")[0]
     spoilt.sync("--entity", "projects")
     spoil(spoilt.team, "UPDATE projects SET body = json_set(body, '$.id', NULL) WHERE id = ?", victim)
@@ -99,7 +99,7 @@ def test_one_id_twice(spoilt: Shell) -> None:
 
 
 def test_too_many_bad_records_block(spoilt: Shell) -> None:
-    """More than the share allowed: the check blocks, says how many, and not a byte of the batch is written."""
+    """More than the share allowed: the check blocks, reports how many, and not a byte of the batch is written."""
     us = spoilt.team
     spoil(us, "UPDATE time_entries SET shared = replace(shared, '\"REGULAR\"', '\"NAP\"')")
     spoilt.sync("--entity", "users")
@@ -121,7 +121,7 @@ def test_too_many_bad_records_block(spoilt: Shell) -> None:
 
 
 def test_how_many_bad_records_block_is_a_setting(spoilt: Shell) -> None:
-    """Few bad records of few warn; who wants to be stopped by a single one says so."""
+    """Few bad records of few warn; a setting stops at a single one."""
     victim = ids(spoilt.team, "projects")[0]
     spoil(spoilt.team, "UPDATE projects SET body = json_set(body, '$.id', NULL) WHERE id = ?", victim)
     strict = spoilt.with_(SYNC_MIN_BLOCKING_REJECTS="1")
@@ -149,8 +149,8 @@ def test_a_dry_run_says_what_it_read(spoilt: Shell) -> None:
         assert re.search(rf"^ {entity} +{' +'.join(columns)} ", table, re.MULTILINE), table
     wet = spoilt.sync()["entities"]
     for entity, counts in dry["entities"].items():
-        told = {name: counts[name] for name in ("extracted", "rejected", "excluded")}
-        assert told == {name: wet[entity][name] for name in told}
+        reported = {name: counts[name] for name in ("extracted", "rejected", "excluded")}
+        assert reported == {name: wet[entity][name] for name in reported}
 
 
 def test_entries_that_moved_between_the_runs_of_one_sync(spoilt: Shell) -> None:

@@ -221,33 +221,33 @@ SITUATIONS: Mapping[Situation, Mapping[str, str]] = {
         "webhooks serve": f"Webhooks cannot be received {IN_USE}",
     },
 }
-"""What each command says first where something is wrong."""
+"""What each command prints first where something is wrong."""
 TABLE = [
-    pytest.param(situation, command, told, id=f"{situation.__name__}-{command}")
+    pytest.param(situation, command, expected, id=f"{situation.__name__}-{command}")
     for situation, commands in SITUATIONS.items()
-    for command, told in commands.items()
+    for command, expected in commands.items()
 ]
 
 
-@pytest.mark.parametrize(("situation", "command", "told"), TABLE)
+@pytest.mark.parametrize(("situation", "command", "expected"), TABLE)
 def test_one_message_that_names_the_place_and_the_remedy(
-    shell: Shell, situation: Situation, command: str, told: str
+    shell: Shell, situation: Situation, command: str, expected: str
 ) -> None:
-    """No traceback, no half a document; a command that does not need what is broken works."""
+    """No traceback, no incomplete document; a command that does not need what is broken works."""
     with situation(shell) as machine:
         ended = machine.run(command)
-    if told == WORKS:
+    if expected == WORKS:
         assert ended.code == (130 if command in SERVERS else 0), ended
         assert ended.document
         return
     assert ended.code in (1, 2)
     assert ended.out == ""
-    assert ended.message.startswith(told.format(home=shell.home, port=machine.port)), ended
+    assert ended.message.startswith(expected.format(home=shell.home, port=machine.port)), ended
     assert ended.message.endswith("."), ended
 
 
 @pytest.mark.parametrize(
-    ("situation", "told"),
+    ("situation", "expected"),
     [
         (only_home_full, "The sandbox did not start: there is no space left for its data in {home}."),
         (
@@ -257,13 +257,13 @@ def test_one_message_that_names_the_place_and_the_remedy(
         (port_in_use, "Port {port} is in use by another program, so the sandbox cannot start there. Stop it, or set "),
     ],
 )
-def test_the_embedded_sandbox_says_it_through_the_command(shell: Shell, situation: Situation, told: str) -> None:
+def test_the_embedded_sandbox_says_it_through_the_command(shell: Shell, situation: Situation, expected: str) -> None:
     """It is a process of its own with an output of its own."""
     with situation(shell) as machine:
         port = str(machine.port or free_port())
         ended = machine.with_(**NO_CREDENTIALS, CLOCKIFY_BASE_URL=None, SYNC_SANDBOX_PORT=port).run("check")
     assert ended.code == 2
-    assert ended.message.startswith(told.format(home=shell.home, port=machine.port)), ended
+    assert ended.message.startswith(expected.format(home=shell.home, port=machine.port)), ended
 
 
 def test_a_home_that_is_read_only_keeps_what_it_holds(shell: Shell) -> None:
@@ -276,7 +276,7 @@ def test_a_home_that_is_read_only_keeps_what_it_holds(shell: Shell) -> None:
     assert shell.sync("--entity", "users")["entities"]["users"]["unchanged"] == 4
 
 
-def test_status_in_a_home_of_somebody_else(shell: Shell) -> None:
+def test_status_in_a_home_of_another_user(shell: Shell) -> None:
     """Readable, but not ours to write: the database and the remedy are named."""
     with TemporaryDirectory() as place:
         theirs = replace(shell, root=Path(place))
@@ -301,7 +301,7 @@ def test_status_in_a_home_of_somebody_else(shell: Shell) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("--help",), ("preview", "--json")])
 def test_output_that_cannot_be_written(shell: Shell, words: tuple[str, ...]) -> None:
-    """A full disk behind standard output: said on standard error, and not with 0."""
+    """A full disk behind standard output: reported on standard error, and not with 0."""
     with Path("/dev/full").open("w") as full:
         process = subprocess.run(
             [sys.executable, "-m", "sync_pipeline.cli", *words],
@@ -318,7 +318,7 @@ def test_output_that_cannot_be_written(shell: Shell, words: tuple[str, ...]) -> 
 
 
 def test_names_that_the_locale_does_not_have(shell: Shell) -> None:
-    """They are escaped, in a document as JSON does, so that it says the same."""
+    """They are escaped, in a document as JSON does, so that its content is the same."""
     shell.team.put_location("poor", location_name="Zoë 東京 \U0001f600")
     usual = Machine(shell).run("preview")
     assert not usual.out.isascii()

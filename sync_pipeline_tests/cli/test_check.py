@@ -55,16 +55,16 @@ def line(finding: Json) -> str:
 
 
 def the_failure(shell: Shell, *words: str, code: int = 1) -> tuple[str, str]:
-    """The only probe that failed, and what it said; what depends on it was skipped and says so."""
+    """The only probe that failed, and its message; the ones that depend on it are reported as skipped."""
     findings = found(shell, *words, code=code)
-    ((what, told),) = failed(findings).items()
+    ((what, detail),) = failed(findings).items()
     skipped = [f["detail"] for f in findings.values() if f["verdict"] == "skipped"]
     assert set(skipped) <= {f"skipped, because of: {what}", "its answers have no Date header"}
-    return what, told
+    return what, detail
 
 
 def test_all_is_well(shell: Shell) -> None:
-    """Every question has its line, in order; each request is sent once, and how many there were is told."""
+    """Every question has its line, in order; each request is sent once, and their number is printed."""
     document = shell("check", "--json", code=0).document
     whats = [finding["what"] for finding in document["checks"]]
     assert {f"Clockify {what}" for what in ALL_CLOCKIFY} <= set(whats)
@@ -86,7 +86,7 @@ def test_one_side(shell: Shell, system: str, silent: str) -> None:
 
 
 def test_it_fits_80_columns(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A long finding goes on below its own text; each begins with its verdict."""
+    """A long finding continues below its own text; each begins with its verdict."""
     monkeypatch.setattr(terminal.out, "width", 80)
     bad = shell.with_(CLOCKIFY_API_KEY=MEMBER)
     out = bad("check", code=4).out.splitlines()
@@ -99,21 +99,21 @@ def test_it_fits_80_columns(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> No
 def test_another_product(shell: Shell) -> None:
     """JSON that is not this API's, with 200 or with 401, is a wrong address and not a wrong key."""
     with impostor(Part(body=ANOTHER_PRODUCT)) as url:
-        what, told = the_failure(shell.with_(CLOCKIFY_BASE_URL=url), "--system", "clockify")
+        what, detail = the_failure(shell.with_(CLOCKIFY_BASE_URL=url), "--system", "clockify")
         assert what == "Clockify API"
-        assert "the answer is not a user of Clockify" in told
-        assert f"Did you mean {url}/api/v1?" in told
-        what, told = the_failure(shell.with_(SNAPSHOTS_BASE_URL=url), "--system", "snapshots")
+        assert "the answer is not a user of Clockify" in detail
+        assert f"Did you mean {url}/api/v1?" in detail
+        what, detail = the_failure(shell.with_(SNAPSHOTS_BASE_URL=url), "--system", "snapshots")
         assert what == "Snapshots API"
-        assert "Check SNAPSHOTS_BASE_URL" in told
+        assert "Check SNAPSHOTS_BASE_URL" in detail
     swapped = shell.with_(CLOCKIFY_BASE_URL=shell.team.sandbox.snapshots)
-    what, told = the_failure(swapped, "--system", "clockify")
+    what, detail = the_failure(swapped, "--system", "clockify")
     assert what == "Clockify API"
-    assert "another product answers there" in told
+    assert "another product answers there" in detail
 
 
 @pytest.mark.parametrize(
-    ("part", "told"),
+    ("part", "expected"),
     [
         (Part(body=b"<!doctype html><h1>Hi</h1>", kind="text/html"), "A web page, a login form or a proxy"),
         (Part(status=404, body=b"nothing here", kind="text/plain"), "something else answers there"),
@@ -123,12 +123,12 @@ def test_another_product(shell: Shell) -> None:
     ids=["html", "404 everywhere", "404 without a word", "redirect"],
 )
 @pytest.mark.parametrize("system", ["clockify", "snapshots"])
-def test_not_an_api(shell: Shell, system: str, part: Part, told: str) -> None:
+def test_not_an_api(shell: Shell, system: str, part: Part, expected: str) -> None:
     """A web page, nothing but 404, a redirect: the address is wrong, and its setting is named."""
     with impostor(part) as url:
         what, said = the_failure(shell.with_(**{f"{system.upper()}_BASE_URL": url}), "--system", system)
     assert what == f"{system.title()} API"
-    assert told in said
+    assert expected in said
     assert f"{system.upper()}_BASE_URL" in said
 
 
@@ -136,35 +136,35 @@ def test_not_an_api(shell: Shell, system: str, part: Part, told: str) -> None:
 def test_reports_address(shell: Shell) -> None:
     """The core's address in place of the reports': what was meant is suggested, and only entries cannot be read."""
     sandbox = shell.team.sandbox
-    what, told = the_failure(shell.with_(CLOCKIFY_REPORTS_URL=sandbox.clockify), "--system", "clockify")
+    what, detail = the_failure(shell.with_(CLOCKIFY_REPORTS_URL=sandbox.clockify), "--system", "clockify")
     assert what == "Clockify reports"
-    assert "Check CLOCKIFY_REPORTS_URL" in told
-    assert f"Did you mean {sandbox.reports}?" in told
+    assert "Check CLOCKIFY_REPORTS_URL" in detail
+    assert f"Did you mean {sandbox.reports}?" in detail
 
 
 def test_unreachable(shell: Shell, untrusted: str) -> None:
-    """No such name, nothing listening, a certificate nobody vouches for, hung up: four different lines."""
+    """No such name, nothing listening, an untrusted certificate, hung up: four different lines."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         refused = f"http://127.0.0.1:{unused.getsockname()[1]}"
         urls = {"no such host": "https://nowhere.invalid", "refused": refused, "tls": untrusted}
-        told = {}
+        details = {}
         for trouble, url in urls.items():
-            what, told[trouble] = the_failure(shell.with_(SNAPSHOTS_BASE_URL=url), "--system", "snapshots")
+            what, details[trouble] = the_failure(shell.with_(SNAPSHOTS_BASE_URL=url), "--system", "snapshots")
             assert what == "Snapshots address"
     shell.team.fault("cut_before", "GET /snapshots/*")
-    what, told["cut"] = the_failure(shell, "--system", "snapshots")
+    what, details["cut"] = the_failure(shell, "--system", "snapshots")
     shell.team.no_faults()
     assert what == "Snapshots address"
-    assert "The name does not exist, or this machine has no network." in told["no such host"]
-    assert "No program listens there, or a firewall turns connections away." in told["refused"]
-    assert "so no key was sent. Check SNAPSHOTS_BASE_URL" in told["tls"]
-    assert not [trouble for trouble, text in told.items() if "Did you mean" in text]
-    assert "The server or a proxy hung up." in told["cut"]
+    assert "The name does not exist, or this machine has no network." in details["no such host"]
+    assert "No program listens there, or a firewall turns connections away." in details["refused"]
+    assert "so no key was sent. Check SNAPSHOTS_BASE_URL" in details["tls"]
+    assert not [trouble for trouble, text in details.items() if "Did you mean" in text]
+    assert "The server or a proxy hung up." in details["cut"]
 
 
 @pytest.mark.parametrize(
-    ("changes", "what", "told"),
+    ("changes", "what", "expected"),
     [
         ({"CLOCKIFY_API_KEY": "s3cret"}, "Clockify key", "The key was deleted or replaced in Clockify"),
         ({"CLOCKIFY_API_KEY": "eyJhbGciOiJ9.eyJzdWIiOiJ9.c2ln"}, "Clockify key", "the form of a token (a JWT)"),
@@ -179,15 +179,15 @@ def test_unreachable(shell: Shell, untrusted: str) -> None:
         ),
     ],
 )
-def test_keys(shell: Shell, changes: dict[str, str | None], what: str, told: str) -> None:
-    """Unknown, of the wrong kind, of somebody who may not: told apart, and only that is blamed."""
-    assert_told(the_failure(shell.with_(**changes), code=4), what, told)
+def test_keys(shell: Shell, changes: dict[str, str | None], what: str, expected: str) -> None:
+    """Unknown, of the wrong kind, of someone who may not: distinguished, and only that is blamed."""
+    assert_failure(the_failure(shell.with_(**changes), code=4), what, expected)
 
 
-def assert_told(failure: tuple[str, str], what: str, told: str) -> None:
-    """The probe that failed, and a part of what it said."""
+def assert_failure(failure: tuple[str, str], what: str, expected: str) -> None:
+    """The probe that failed, and a part of its message."""
     assert failure[0] == what
-    assert told in failure[1]
+    assert expected in failure[1]
 
 
 def token(shell: Shell, **settings: Any) -> str:
@@ -205,13 +205,13 @@ def test_expired_and_revoked(shell: Shell) -> None:
     expired = token(shell, token_seconds=0)
     shell.team.control("POST", "snapshots", {"token_seconds": 3600})
     said = the_failure(shell.with_(SNAPSHOTS_API_KEY=expired), "--system", "snapshots", code=4)
-    assert_told(said, "Snapshots key", "An access token lives for hours only; it was right once. Check")
+    assert_failure(said, "Snapshots key", "An access token lives for hours only; it was right once. Check")
     refusal = {"error": "invalid_grant", "error_description": "the refresh token is not valid any more"}
     shell.team.fault("status", "POST */oauth/token", status=400, body=refusal)
     client = shell.with_(SNAPSHOTS_API_KEY=None, SNAPSHOTS_CLIENT_ID="us", SNAPSHOTS_CLIENT_SECRET="s3cret")
     said = the_failure(client, "--system", "snapshots", code=4)
     shell.team.no_faults()
-    assert_told(said, "Snapshots key", "The consent was revoked, or its refresh token was used up")
+    assert_failure(said, "Snapshots key", "The consent was revoked, or its refresh token was used up")
     assert said[1].endswith("Authorize again.")
 
 
@@ -233,29 +233,29 @@ def test_scopes_of_a_token(shell: Shell) -> None:
 
 
 def test_a_trailing_path(shell: Shell) -> None:
-    """The address of a list instead of the API's: one line that says what was meant."""
+    """The address of a list instead of the API's: one line that states what was meant."""
     root = shell.team.sandbox.snapshots
-    what, told = the_failure(shell.with_(SNAPSHOTS_BASE_URL=f"{root}/locations"), "--system", "snapshots")
+    what, detail = the_failure(shell.with_(SNAPSHOTS_BASE_URL=f"{root}/locations"), "--system", "snapshots")
     assert what == "Snapshots API"
-    assert told.endswith(f"Check SNAPSHOTS_BASE_URL ({root}/locations). Did you mean {root}?")
+    assert detail.endswith(f"Check SNAPSHOTS_BASE_URL ({root}/locations). Did you mean {root}?")
 
 
 def test_nothing_is_tried_again(shell: Shell) -> None:
-    """A check tells what is now: one request, whatever SYNC_MAX_ATTEMPTS says."""
+    """A check reports the current state: one request, whatever SYNC_MAX_ATTEMPTS is."""
     shell.team.fault("status", "GET /snapshots/*", status=503)
-    what, told = the_failure(shell.with_(SYNC_MAX_ATTEMPTS="6"), "--system", "snapshots")
+    what, detail = the_failure(shell.with_(SYNC_MAX_ATTEMPTS="6"), "--system", "snapshots")
     shell.team.no_faults()
     assert what == "Snapshots address"
-    assert "does not work just now" in told
+    assert "does not work just now" in detail
     assert sum(shell.team.requests().values()) == 1
 
 
 def test_unknown_workspace(shell: Shell) -> None:
     """It is not there for this key: the ones that are, are named."""
-    what, told = the_failure(shell.with_(CLOCKIFY_WORKSPACE_ID=NOBODY), "--system", "clockify")
+    what, detail = the_failure(shell.with_(CLOCKIFY_WORKSPACE_ID=NOBODY), "--system", "clockify")
     assert what == "Clockify workspace"
     name = shell.team.clockify("GET", "")["name"]
-    assert f"no such workspace. This key sees {name} ({shell.team.sandbox.workspace})." in told
+    assert f"no such workspace. This key sees {name} ({shell.team.sandbox.workspace})." in detail
 
 
 @pytest.mark.parametrize(
@@ -272,14 +272,14 @@ def test_scopes(shell: Shell, scope: str, missing: set[str]) -> None:
     lines = failed(findings)
     assert len(lines) == len(missing)
     for name in missing:
-        assert len([told for told in lines.values() if f"the scope {name} is missing. Grant {name}" in told]) == 1
+        assert len([line for line in lines.values() if f"the scope {name} is missing. Grant {name}" in line]) == 1
     warned = {what for what, finding in findings.items() if finding["verdict"] == "warning"}
     assert warned == {f"Read {entity} (snapshots)" for entity in ("users", "projects", "time_entries")}
     assert findings["Snapshots key"]["verdict"] == "ok"
 
 
 @pytest.mark.parametrize(
-    ("minutes", "verdict", "told"),
+    ("minutes", "verdict", "expected"),
     [
         (0, "ok", "less than 30 s apart"),
         (3, "warning", "our clock is 3 minutes behind it"),
@@ -287,7 +287,7 @@ def test_scopes(shell: Shell, scope: str, missing: set[str]) -> None:
     ],
 )
 @pytest.mark.parametrize("system", ["clockify", "snapshots"])
-def test_clock(shell: Shell, system: str, minutes: int, verdict: str, told: str) -> None:
+def test_clock(shell: Shell, system: str, minutes: int, verdict: str, expected: str) -> None:
     """The Date of its answers against our clock: a warning from 30 s, a failure from 5 minutes, and what it breaks."""
     part = Part(target=shell.team.sandbox.url, clock=timedelta(minutes=minutes, seconds=2))
     with impostor(part) as url:
@@ -296,7 +296,7 @@ def test_clock(shell: Shell, system: str, minutes: int, verdict: str, told: str)
         findings = found(elsewhere, "--system", system, code=1 if verdict == "failed" else 0)
     clock = findings[f"{system.title()} clock"]
     assert clock["verdict"] == verdict
-    assert told in clock["detail"]
+    assert expected in clock["detail"]
     assert bool(clock["means"]) == bool(minutes)
 
 
@@ -305,7 +305,7 @@ def test_clock(shell: Shell, system: str, minutes: int, verdict: str, told: str)
     [("free", "free", "ok"), ("free", "paid", "failed"), ("paid", "free", "warning"), ("paid", "paid", "ok")],
 )
 def test_plan(tmp_path: Path, really: str, configured: str, verdict: str) -> None:
-    """What the workspace says of itself against CLOCKIFY_PLAN."""
+    """The plan of the workspace against CLOCKIFY_PLAN."""
     with team(tmp_path, plan=really) as us, shell_for(us, tmp_path, CLOCKIFY_PLAN=configured) as shell:
         plan = found(shell, "--system", "clockify", code=1 if verdict == "failed" else 0)["Clockify plan"]
     assert plan["verdict"] == verdict
@@ -313,7 +313,7 @@ def test_plan(tmp_path: Path, really: str, configured: str, verdict: str) -> Non
 
 
 def test_free_budget(tmp_path: Path) -> None:
-    """On the Free plan a check says what it costs and what is left; when that is too little, nothing is asked."""
+    """On the Free plan a check reports what it costs and what is left; when that is too little, nothing is asked."""
     with team(tmp_path, plan="free", requests_per_hour=30) as us:
         with shell_for(us, tmp_path, CLOCKIFY_PLAN="free") as shell:
             findings = found(shell, "--system", "clockify")
@@ -324,19 +324,19 @@ def test_free_budget(tmp_path: Path) -> None:
         with us.session(SYNC_HOME=str(shell.home), CLOCKIFY_PLAN="free") as session:
             for _ in range(18):
                 reserve(session.store, session.clockify.account.bucket, [(30, 3600.0)], unix_time())
-        what, told = the_failure(shell, "--system", "clockify")
+        what, detail = the_failure(shell, "--system", "clockify")
         assert what == "Clockify budget"
-        assert told.startswith("2 of 30 requests are left")
+        assert detail.startswith("2 of 30 requests are left")
         assert us.requests() == {}
 
 
 def test_too_many_requests(shell: Shell) -> None:
     """A 429 ends the questions to that side: the next one would wait for its turn."""
     shell.team.fault("status", "GET /clockify/*/workspaces/*", status=429, headers={"Retry-After": "3000"})
-    what, told = the_failure(shell, "--system", "clockify")
+    what, detail = the_failure(shell, "--system", "clockify")
     shell.team.no_faults()
     assert what == "Clockify workspace"
-    assert "all keys of this account share it" in told
+    assert "all keys of this account share it" in detail
     assert sum(shell.team.requests().values()) == 2
 
 
@@ -357,7 +357,7 @@ def test_one_list_a_user(shell: Shell) -> None:
 
 @pytest.fixture
 def hooked(tmp_path: Path) -> Iterator[tuple[Shell, Registrar]]:
-    """A sandbox of one's own with two webhooks that lead to an address where nobody listens."""
+    """A sandbox of one's own with two webhooks that lead to an address where no one listens."""
     with team(tmp_path) as us, shell_for(us, tmp_path) as shell, us.session(SYNC_HOME=str(shell.home)) as session:
         registrar = Registrar.of(session, open_hooks(session), DEAD)
         registrar.register(Wishes(limit=2))
@@ -377,7 +377,7 @@ def test_webhooks_that_arrive(hooked: tuple[Shell, Registrar]) -> None:
 
 
 def test_webhooks_that_do_not_arrive(hooked: tuple[Shell, Registrar]) -> None:
-    """Nobody there is a warning, since only Clockify's view counts; another program is a failure; no secret is shown."""
+    """No one there is a warning, since only Clockify's view counts; another program is a failure; no secret is shown."""
     shell, registrar = hooked
     receiver = found(shell, "--system", "clockify")["Webhook receiver"]
     assert receiver["verdict"] == "warning"
@@ -385,7 +385,7 @@ def test_webhooks_that_do_not_arrive(hooked: tuple[Shell, Registrar]) -> None:
     shown = shell("check", code=0).out
     with impostor(Part(body=b'{"status": "fine"}')) as elsewhere:
         replace(registrar, base=elsewhere).register(Wishes(limit=2))
-        assert_told(the_failure(shell, "--system", "clockify"), "Webhook receiver", "another program answers there")
+        assert_failure(the_failure(shell, "--system", "clockify"), "Webhook receiver", "another program answers there")
         shown += shell("check", code=1).out
     assert not [hook for hook in registrar.hooks.all().values() if hook.secret in shown or hook.token in shown]
 
@@ -410,19 +410,19 @@ def test_webhooks_elsewhere(hooked: tuple[Shell, Registrar]) -> None:
 
 
 def test_webhooks_that_are_off(hooked: tuple[Shell, Registrar]) -> None:
-    """Given up by Clockify, or deleted there: told apart, with the command that mends it."""
+    """Given up by Clockify, or deleted there: distinguished, with the command that repairs it."""
     shell, _ = hooked
     us = shell.team
     us.control("POST", "webhooks", {"disable_after": 1, "retry_delays": []})
     us.change_entry(us.entries()[0], description="edited")
     assert any(not all(hook["deliveryEnabled"] for hook in at_clockify(shell)) for _ in range(2000))
     said = the_failure(shell, "--system", "clockify")
-    assert_told(said, "Clockify webhooks", "Clockify switched it off after too many failed deliveries")
+    assert_failure(said, "Clockify webhooks", "Clockify switched it off after too many failed deliveries")
     assert "register --enable" in said[1]
-    gone = at_clockify(shell)[0]
-    us.clockify("DELETE", f"/webhooks/{gone['id']}")
+    deleted = at_clockify(shell)[0]
+    us.clockify("DELETE", f"/webhooks/{deleted['id']}")
     said = the_failure(shell, "--system", "clockify")
-    assert_told(said, "Clockify webhooks", f"Clockify does not have {gone['webhookEvent']}")
+    assert_failure(said, "Clockify webhooks", f"Clockify does not have {deleted['webhookEvent']}")
 
 
 def at_clockify(shell: Shell) -> list[Json]:
@@ -432,10 +432,10 @@ def at_clockify(shell: Shell) -> list[Json]:
 
 
 def test_a_client_that_may_not_ask_for_all_that_is_needed(shell: Shell) -> None:
-    """The refusal of its scopes is told, with what to do about it once."""
+    """The refusal of its scopes is reported, with the fix once."""
     client = {"client_id": "poor", "client_secret": "s3cret", "redirect_uris": [], "scopes": ["saas/location.read"]}
     shell.team.control("POST", "clients", client)
     poor = shell.with_(SNAPSHOTS_API_KEY=None, SNAPSHOTS_CLIENT_ID="poor", SNAPSHOTS_CLIENT_SECRET="s3cret")
     said = the_failure(poor, "--system", "snapshots", code=4)
-    assert_told(said, "Snapshots key", "the client may not have one of the scopes")
+    assert_failure(said, "Snapshots key", "the client may not have one of the scopes")
     assert " ".join(said).lower().count("ask for fewer scopes") + " ".join(said).count("ask for fewer.") == 1

@@ -22,17 +22,19 @@ def test_it_runs_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals
     Ctrl-C ends it with one line and 130; `kill` and a closed terminal with 0.
     """
     place(tmp_path)
-    told = environment(tmp_path, SYNC_SANDBOX_PORT=str(free_port()))
+    environ = environment(tmp_path, SYNC_SANDBOX_PORT=str(free_port()))
     command = [*COMMAND, "--port", str(free_port()), "--json"]
     with subprocess.Popen(
-        command, cwd=tmp_path, env=told, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline()]
         while lines[-1] not in ("", "}\n"):
             lines.append(process.stdout.readline())
         document = json.loads("".join(lines))
-        fresh = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=told, capture_output=True, text=True, check=True)
+        fresh = subprocess.run(
+            [*COMMAND, "link"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=True
+        )
         for link in (document["link"], fresh.stdout.strip()):
             with local_client(follow_redirects=True, timeout=STOP_SECONDS) as browser:  # a busy machine is slow
                 assert browser.get(link).url == f"{document['url']}/"
@@ -41,6 +43,6 @@ def test_it_runs_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals
     assert (process.returncode, out, err) == ((130, "", "Stopped.\n") if number == signal.SIGINT else (0, "", ""))
     assert not (tmp_path / "home" / "console.json").exists()
 
-    gone = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=told, capture_output=True, text=True, check=False)
-    assert gone.returncode == 2
-    assert "No console is running" in gone.stderr
+    refused = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "No console is running" in refused.stderr

@@ -101,14 +101,14 @@ def test_sync_for_people(shell: Shell) -> None:
 
 
 def test_what_to_do_next_is_a_verb_of_make_where_there_is_our_makefile(shell: Shell) -> None:
-    """In a checkout; not beside a Makefile of something else."""
+    """In a checkout; not next to a Makefile of something else."""
     (shell.root / "Makefile").write_text("dev:\n\tnpm run dev\n")
     assert "Next: `sync-pipeline dev`" in shell("sync", "--entity", "users", code=0).out
     shutil.copy(ROOT / "Makefile", shell.root)
     assert "Next: `make dev`" in shell("sync", "--entity", "users", code=0).out
 
 
-def test_that_nothing_was_rejected_is_told_where_there_is_room(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_nothing_was_rejected_is_shown_where_there_is_room(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A column of zeros in files, pipes and wide terminals; on 80 columns every other figure is there in full."""
     shell.sync("--entity", "users")
     assert "rejected" in shell("sync", "--entity", "users", code=0).out
@@ -130,7 +130,7 @@ def test_sync_is_limited(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (["--from", "2026-02-30"], "'2026-02-30' is not a day like 2026-01-31"),
         (["--from", "yesterday"], "'yesterday' is not a day like 2026-01-31"),
@@ -142,10 +142,10 @@ def test_sync_is_limited(shell: Shell) -> None:
     ],
 )
 @pytest.mark.parametrize("command", ["sync", "preview", "verify"])
-def test_wrong_usage(shell: Shell, command: str, words: list[str], told: str) -> None:
+def test_wrong_usage(shell: Shell, command: str, words: list[str], expected: str) -> None:
     """A day, an entity or an option that does not exist: exit 2, what was typed and what is possible."""
     ended = shell(command, *words, code=2)
-    assert told in ended.err
+    assert expected in ended.err
     assert ended.out == ""
 
 
@@ -168,7 +168,7 @@ def test_preview_sends_nothing(shell: Shell) -> None:
 
 
 def test_a_dry_run_writes_nothing(shell: Shell) -> None:
-    """--dry-run is a Dagster run that reads and checks; neither a record nor a byte at the other side is written."""
+    """--dry-run is a Dagster run that reads and checks; neither a record nor a byte at the target is written."""
     shell.team.forget_stats()
     ended = shell("sync", "--dry-run", "--entity", "users", code=0)
     assert "Dry run" in ended.out
@@ -230,14 +230,16 @@ def test_check_warns_of_keys_in_clear(synced: Shell) -> None:
     for words in (("check", "--system", "snapshots"), ("sync", "--entity", "locations", "--yes")):
         ended = refused(*words)
         place = url.removesuffix("/snapshots")
-        told = f"SNAPSHOTS_BASE_URL is {place}, plain http to another machine: keys could be read on the way"
+        expected = f"SNAPSHOTS_BASE_URL is {place}, plain http to another machine: keys could be read on the way"
         assert ended.code in (1, 2)
-        assert told in " ".join((ended.out + ended.err).split())
+        assert expected in " ".join((ended.out + ended.err).split())
         assert f"or set SYNC_ALLOW_HTTP={place} if" in " ".join((ended.out + ended.err).split())
     assert not [route for route in synced.team.requests() if "/snapshots/" in route]
     elsewhere = refused.with_(SYNC_ALLOW_HTTP=place)
-    (told,) = [c for c in elsewhere("check", "--json", code=0).document["checks"] if c["what"] == "SNAPSHOTS_BASE_URL"]
-    assert (told["verdict"], told["ok"], told["fix"]) == (
+    (checked,) = [
+        c for c in elsewhere("check", "--json", code=0).document["checks"] if c["what"] == "SNAPSHOTS_BASE_URL"
+    ]
+    assert (checked["verdict"], checked["ok"], checked["fix"]) == (
         "warning",
         True,
         "Use https:// unless every network in between is yours.",
@@ -246,7 +248,7 @@ def test_check_warns_of_keys_in_clear(synced: Shell) -> None:
 
 
 def test_verify_says_why_other_counts_are_in_sync(synced: Shell) -> None:
-    """A record that is rejected by now stays at the target as it was delivered before."""
+    """A record that is rejected by now stays at the target as delivered before."""
     user = synced.team.users()[0]
     synced.team.control("POST", "users", {"id": user["id"], "email": "no address"})
     verdict = synced("verify", "users", "--json", code=0).document["entities"]["users"]
@@ -258,7 +260,7 @@ def test_verify_says_why_other_counts_are_in_sync(synced: Shell) -> None:
 
 
 def test_status(synced: Shell) -> None:
-    """Each entity's last success, what is pending and what was set aside."""
+    """Each entity's last success, what is pending and what was rejected."""
     document = synced("status", "--json", code=0).document
     for entity in ENTITIES:
         state = document["entities"][entity]
@@ -289,7 +291,7 @@ def test_rejects(shell: Shell) -> None:
 
 
 def test_only_what_the_target_refused_is_retried(shell: Shell) -> None:
-    """What a check set aside is judged anew anyway, and what is no reject at all is said to be none."""
+    """What a check rejected is checked again anyway, and what is no reject at all is reported as none."""
     for number in range(2):
         shell.team.put_location(f"twin-{number}", location_name="One name", address=str(number))
     shell.sync("--entity", "locations")
@@ -330,7 +332,7 @@ def test_deliveries(synced: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_deliveries_fit_a_terminal(synced: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """80 columns are enough for a line each, with the whole id; of a record nobody sent anything, nothing was sent."""
+    """80 columns are enough for a line each, with the whole id; of a record no one sent anything, nothing was sent."""
     row = synced("deliveries", "--json", code=0).document["deliveries"][0]
     monkeypatch.setattr(terminal.out, "width", 80)
     out = synced("deliveries", "--record", row["source_id"], code=0).out
@@ -347,7 +349,7 @@ def test_deliveries_fit_a_terminal(synced: Shell, monkeypatch: pytest.MonkeyPatc
 
 
 def test_mapping(shell: Shell) -> None:
-    """Show lists the fields in force; validate says that all is well; both as documents too."""
+    """Show lists the fields in force; validate reports that all is well; both as documents too."""
     assert {row["field"] for row in shell("mapping", "show", "users", "--json", code=0).document["users"]} >= {"email"}
     assert "users: clockify -> snapshots" in shell("mapping", "show", code=0).out
     assert shell("mapping", "validate", "--json", code=0).document["valid"] is True
@@ -356,7 +358,7 @@ def test_mapping(shell: Shell) -> None:
 
 @pytest.mark.parametrize("words", [" ".join(words) for words, _ in commands()])
 def test_every_command_explains_itself(shell: Shell, words: str) -> None:
-    """--help shows what the docstring says, every option has a text, and --json is there."""
+    """--help shows the docstring, every option has a text, and --json is there."""
     command = dict(commands())[tuple(words.split())]
     ended = shell(*words.split(), "--help", code=0)
     assert command.help
@@ -386,8 +388,8 @@ def test_dagster_and_pandas_are_imported_by_commands_that_use_them(module: str) 
     assert imported_by_commands()[module] == (["pandas"] if module in MAP_RECORDS else [])
 
 
-def test_it_tells_nobody_wherever_it_is_started(shell: Shell) -> None:
-    """From outside of a project, as a cron job starts it: Dagster keeps to our settings, and says nothing of its own."""
+def test_it_sends_no_telemetry_wherever_it_is_started(shell: Shell) -> None:
+    """From outside of a project, as a cron job starts it: Dagster keeps to our settings, and prints nothing of its own."""
     for name in ("workspace.yaml", "dagster.yaml"):
         (shell.root / name).unlink()
     assert shell("sync", "--entity", "users", code=0).err == ""
@@ -399,8 +401,8 @@ def test_first_contact_is_a_preview(shell: Shell) -> None:
     elsewhere = shell.with_(SNAPSHOTS_BASE_URL=shell.team.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2"))
     shell.team.forget_stats()
     ended = elsewhere("sync", "--entity", "users", code=3)
-    held, told = ended.warnings
+    held, notice = ended.warnings
     assert held.startswith("Held: Nothing was ever delivered to these accounts")
-    assert told == "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
+    assert notice == "This is the first contact with these accounts, so nothing was sent. Add --yes to sync."
     assert "A sync would" in ended.out
     assert shell.team.writes() == {}

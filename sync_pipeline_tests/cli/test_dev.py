@@ -1,4 +1,4 @@
-"""`dev`: one command, and what changes in Clockify stands in Snapshots; one Ctrl-C, and nothing of it is left."""
+"""`dev`: one command, and what changes in Clockify is in Snapshots; one Ctrl-C, and nothing of it is left."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def sensors(us: Developing) -> set[str]:
 
 
 def test_keys_on_a_terminal(tmp_path: Path) -> None:
-    """``o`` opens the console with a fresh link, ``l`` shows the log, ``q`` stops; the terminal is then as it was before."""
+    """``o`` opens the console with a fresh link, ``l`` shows the log, ``q`` stops; the terminal is then restored."""
     place(tmp_path)
     opened, browser = tmp_path / "opened", tmp_path / "bin" / "xdg-open"
     browser.parent.mkdir()
@@ -105,7 +105,7 @@ def end(us: Developing, number: signal.Signals) -> None:
 
 
 def test_outside_of_the_project(tmp_path: Path) -> None:
-    """Where Dagster finds no code it says so before anything is started, exit 2."""
+    """Where Dagster finds no code that is reported before anything is started, exit 2."""
     command = [sys.executable, "-m", "sync_pipeline.cli", "dev", "--no-console", "--no-webhooks"]
     environ = clean_environ(SYNC_HOME=str(tmp_path / "home"), SYNC_SANDBOX_PORT=str(free_port()))
     ended = subprocess.run(
@@ -128,7 +128,7 @@ def ticks(us: Developing) -> list[tuple[str, str]]:
 def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
     """On the sandbox everything runs, webhooks and sensors are on, an edit arrives; then all of it ends.
 
-    Its output is no terminal: it has the same lines all the same, and what the programs print is in the log.
+    Its output is no terminal: it has the same lines anyway, and what the programs print is in the log.
     """
     with developing(tmp_path) as us:
         hooks = us.clockify("GET", "/webhooks")["webhooks"]
@@ -143,8 +143,8 @@ def test_an_edit_arrives_and_nothing_is_left_behind(tmp_path: Path) -> None:
         at_target = f"{us.sandbox}/snapshots/time_entries/{made['id']}"
         key = {"X-Api-Key": SNAPSHOTS_KEY}
         wait_for(lambda: us.client.get(at_target, headers=key).is_success, ARRIVES_SECONDS)
-        told = re.compile(r"^\d\d:\d\d time_entries: [\d,]+ created", re.MULTILINE)
-        wait_for(lambda: told.search((tmp_path / "dev.log").read_text()) is not None, ARRIVES_SECONDS)
+        reported = re.compile(r"^\d\d:\d\d time_entries: [\d,]+ created", re.MULTILINE)
+        wait_for(lambda: reported.search((tmp_path / "dev.log").read_text()) is not None, ARRIVES_SECONDS)
 
         end(us, signal.SIGINT)
         shown, log = (tmp_path / "dev.log").read_text(), us.home / "logs" / "dev.log"
@@ -187,7 +187,7 @@ def test_the_log_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process's limit can be set on Linux only")
-def test_strangers_keep_nobody_out(tmp_path: Path) -> None:
+def test_strangers_keep_no_one_out(tmp_path: Path) -> None:
     """With 1,100 of them on the receiver and 1,100 on the console a delivery is answered, and pages are served."""
     flood = {"event": "TIME_ENTRY_UPDATED", "count": 1, "connections": 1}
     with developing(tmp_path) as us:
@@ -209,8 +209,8 @@ def stored(us: Developing) -> int:
     return next(int(float(line.split()[1])) for line in lines if line.startswith("sync_pipeline_webhooks_stored_total"))
 
 
-def test_a_mapping_changed_in_the_console_is_loaded_at_once(tmp_path: Path) -> None:
-    """The printed link signs in once; after a change the UI has loaded the definitions anew, without a restart."""
+def test_a_mapping_changed_in_the_console_is_loaded_immediately(tmp_path: Path) -> None:
+    """The printed link signs in once; after a change the UI has reloaded the definitions, without a restart."""
     entries = "{workspaceOrError{... on Workspace{locationEntries{updatedTimestamp}}}}"
     with developing(tmp_path, "--no-webhooks") as us:
         said = (tmp_path / "dev.log").read_text()
@@ -242,13 +242,13 @@ def test_without_a_console_the_ui_signs_in_itself(tmp_path: Path) -> None:
         with running(
             SetupService("Ana (console)", root=tmp_path, environ={"SYNC_HOME": str(home)}), Options(port=0)
         ) as console:
-            assert fresh_link(home, unix_time).startswith(console.url)  # a console of its own goes on beside it
+            assert fresh_link(home, unix_time).startswith(console.url)  # a console of its own continues next to it
         end(us, signal.SIGINT)
     assert not (home / "dagster.json").exists()
 
 
 def test_real_accounts_are_left_alone(tmp_path: Path) -> None:
-    """With credentials set nothing is received and nothing is live until somebody says so."""
+    """With credentials set nothing is received and nothing is live until it is allowed."""
     with team(tmp_path / "team") as accounts, developing(tmp_path, "--no-webhooks", **accounts.environ) as us:
         wait_for(lambda: {name for name, _ in ticks(us)} >= SYNC_SENSORS, ARRIVES_SECONDS)
         assert all(said.startswith("SKIPPED ") for _, said in ticks(us)), ticks(us)
@@ -295,7 +295,7 @@ def test_a_second_one_is_refused_and_nothing_survives_a_kill(tmp_path: Path) -> 
     ids=lambda words: words[0],
 )
 def test_whatever_is_killed_nothing_works_on_without_it(tmp_path: Path, killed: list[str]) -> None:
-    """Dagster's other programs would go on: `dev` ends with each of them, and can be started again at once."""
+    """Dagster's other programs would continue: `dev` ends with each of them, and can be started again immediately."""
     with developing(tmp_path, "--no-webhooks") as us:
         started = us.tree()
         (victim,) = (one for one in started if module(one)[: len(killed)] == killed)
@@ -310,8 +310,8 @@ def test_whatever_is_killed_nothing_works_on_without_it(tmp_path: Path, killed: 
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team of which only the sandbox's address is needed."""
-    with team(tmp_path) as everybody:
-        yield everybody
+    with team(tmp_path) as office:
+        yield office
 
 
 def test_webhooks_are_subscribed_once(us: Team) -> None:
@@ -338,8 +338,8 @@ def test_with_credentials_a_receiver_subscribes_nothing(us: Team) -> None:
         assert us.clockify("GET", "/webhooks")["webhooks"] == []
 
 
-def test_what_the_environment_says_stands(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the sandbox sensors look all the time, unless told otherwise; with credentials as often as usual."""
+def test_what_the_environment_sets_is_kept(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the sandbox sensors look all the time, unless set otherwise; with credentials as often as usual."""
     sandbox = load_settings({}, root=us.home)
     monkeypatch.delenv("SYNC_SENSOR_SECONDS", raising=False)
     assert dagster_environ(sandbox, "")["SYNC_SENSOR_SECONDS"] == "1"

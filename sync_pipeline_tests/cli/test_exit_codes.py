@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_order() -> None:
-    """The worst of what happened is said, whatever happened first."""
+    """The worst of what happened is reported, whatever happened first."""
     for several in permutations(ExitCode, 3):
         assert worst(several) == next(code for code in (130, 2, 4, 1, 6, 3, 5, 0) if code in several)
     assert worst([]) == ExitCode.DONE
@@ -42,8 +42,8 @@ def test_the_docs_list_them(page: str) -> None:
 
 def test_the_help_lists_them(shell: Shell) -> None:
     """``--help`` as well."""
-    told = shell("--help", code=0).out
-    assert all(code.meaning in told for code in ExitCode)
+    text = shell("--help", code=0).out
+    assert all(code.meaning in text for code in ExitCode)
 
 
 def test_whether_there_is_anything_to_migrate(shell: Shell) -> None:

@@ -27,7 +27,7 @@ WAITING = re.compile(
 
 
 def statuses(home: Path) -> set[str]:
-    """How Dagster says its runs ended; read from its file, as the UI would find it."""
+    """How its runs ended according to Dagster; read from its file, as the UI would find it."""
     with closing(sqlite3.connect(home / "dagster" / "history" / "runs.db")) as history:
         return {status for (status,) in history.execute("SELECT status FROM runs")}
 
@@ -68,9 +68,9 @@ def test_ctrl_c(tmp_path: Path) -> None:
 
 
 def test_a_spent_budget_is_announced(tmp_path: Path) -> None:
-    """On the Free plan with nothing left of the hour, it says until when it waits - and can be interrupted.
+    """On the Free plan with nothing left of the hour, it reports until when it waits - and can be interrupted.
 
-    Whoever looks at the run in Dagster instead of at the terminal reads the same.
+    A user who looks at the run in Dagster instead of at the terminal reads the same.
     """
     with team(tmp_path) as us:
         with us.session(CLOCKIFY_PLAN="free") as session:
@@ -112,7 +112,7 @@ def test_ctrl_c_on_a_terminal(tmp_path: Path, command: str) -> None:
 
 @pytest.mark.parametrize("command", ["preview", "verify"])
 def test_what_only_looks_says_for_what_it_waits(tmp_path: Path, command: str) -> None:
-    """A spent budget: whoever waits reads until when, piped and on a terminal; so does ``sync`` before going live."""
+    """A spent budget: a user who waits reads until when, piped and on a terminal; so does ``sync`` before going live."""
     with team(tmp_path) as us, shell_for(us, tmp_path) as shell:
         with us.session(CLOCKIFY_PLAN="free") as session:
             note_sent(session.store, session.clockify.account.bucket, PLANS["free"].windows, unix_time(), 30)
@@ -130,7 +130,7 @@ def test_what_only_looks_says_for_what_it_waits(tmp_path: Path, command: str) ->
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
 def test_an_operation_that_was_ended_is_not_sent_again_for_its_key(tmp_path: Path, sent: signal.Signals) -> None:
-    """By Ctrl-C or kill -9 after it was carried out: it says that nothing is known, and its key sends nothing more."""
+    """By Ctrl-C or kill -9 after it was carried out: it reports that nothing is known, and its key sends nothing more."""
     words = ("operations", "run", "clockify.tags.create", "-f", "name=Ended", "--yes", "--once", "k")
     with team(tmp_path, entries=0) as us, shell_for(us, tmp_path) as shell:
         rule = us.sandbox.world.faults.add(read_rule({"kind": "hold_after", "route": "POST */tags", "count": 1}))

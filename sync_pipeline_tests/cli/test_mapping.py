@@ -24,7 +24,7 @@ def test_fields(shell: Shell) -> None:
 
 
 def test_set_drop_restore(shell: Shell) -> None:
-    """Each change is in force at once for every command, and taking it back leaves nothing."""
+    """Each change applies immediately to every command, and undoing it leaves nothing."""
     made = shell("mapping", "set", "time_entries", "site", *SITE, "--json", code=0).document
     assert made["field"]["transforms"] == ["trim", "prefix: 'S: '"]
     rows = shell("mapping", "show", "time_entries", "--json", code=0).document["time_entries"]
@@ -81,7 +81,7 @@ def test_try(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("set", "users", "x", "--source", "a", "--transform", "trin"), "Did you mean 'trim'?"),
         (("set", "nobody", "x", "--source", "a"), "There is no entity 'nobody'"),
@@ -93,10 +93,10 @@ def test_try(shell: Shell) -> None:
         (("try", "users", "--field", "name", "--type", "txt"), "type: found 'txt'"),
     ],
 )
-def test_mistakes(shell: Shell, words: tuple[str, ...], told: str) -> None:
+def test_mistakes(shell: Shell, words: tuple[str, ...], expected: str) -> None:
     """One line that names what is wrong, exit code 2, and nothing stored."""
     ended = shell("mapping", *words, code=2)
-    assert told in ended.message
+    assert expected in ended.message
     assert ".yaml" not in ended.message
     assert shell.settings().setup_version == 0
 

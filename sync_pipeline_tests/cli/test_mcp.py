@@ -321,7 +321,7 @@ def test_the_last_tenth_of_the_budget_is_for_the_sync(shell: Shell, ask: Answer)
 
 
 def test_only_secrets_are_hidden(shell: Shell, ask: Answer) -> None:
-    """Of stored tokens not what is stored beside them, which may be a word; the tokens themselves in refusals as well."""
+    """Of stored tokens not what is stored next to them, which may be a word; the tokens themselves in refusals as well."""
     key = Fernet.generate_key().decode()
     place = shell.with_(SYNC_ENCRYPTION_KEY=key)
     tokens = Tokens("an-access-token", "a-refresh-token", scope="read", account="clockify")
@@ -388,6 +388,6 @@ def test_over_standard_input_and_output(shell: Shell) -> None:
 
 
 def test_without_the_sdk(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One message says what to install."""
+    """One message states what to install."""
     monkeypatch.setitem(sys.modules, "mcp.server", None)
     assert "pip install 'sync-pipeline[mcp]'" in shell("mcp", code=2).message

@@ -116,7 +116,7 @@ def test_names_of_all_kinds(shell: Shell, names: list[str]) -> None:
         typed(shell, "rejects", "show", reject["entity"], reject["source_id"], "--json")
 
 
-def test_markup_is_shown_as_it_is_written(shell: Shell) -> None:
+def test_markup_is_shown_as_written(shell: Shell) -> None:
     """A name with brackets, a backslash before them, and what looks like an emoji's code."""
     name = r"A \[/b] [b]x[/b] :smile:"
     shell.team.put_location("L-markup", location_name=name)
@@ -125,14 +125,14 @@ def test_markup_is_shown_as_it_is_written(shell: Shell) -> None:
 
 @pytest.mark.parametrize("words", [("sync", "--yes"), ("verify",), ("check",)])
 def test_what_an_api_says_of_an_error_is_text(shell: Shell, words: tuple[str, ...]) -> None:
-    """It is told what went wrong, whatever the body holds; today's message and not a crash of the terminal."""
+    """The cause is reported, whatever the body holds; today's message and not a crash of the terminal."""
     evil = r"no \[/b] [/] [link=http://evil.test]x " + "\x1b]0;t\x07\u202e\x9b"
     with scripted(in_turn(reply(400, {"message": evil, "detail": evil, "code": "\x1b[2J"}))) as server:
         ended = typed(shell.with_(SNAPSHOTS_BASE_URL=server.url), *words)
     assert ended.code == 1
     said = " ".join((ended.out + ended.err).split())
-    told = r"no \[/b] [/] [link=http://evil.test]x \x1b]0;t\x07\u202e\x9b"
-    assert told in said
+    expected = r"no \[/b] [/] [link=http://evil.test]x \x1b]0;t\x07\u202e\x9b"
+    assert expected in said
     if words[0] == "sync":
-        assert told in logged(shell)
+        assert expected in logged(shell)
         assert all(harmless(line) for line in logged(shell).split("\n"))

@@ -47,7 +47,7 @@ def test_settings(shell: Shell) -> None:
 
 
 def test_what_was_set_up_is_from_the_store(shell: Shell) -> None:
-    """With `init`, without a variable; what the environment says still wins."""
+    """With `init`, without a variable; what the environment sets still wins."""
     names = ("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "CLOCKIFY_PLAN")
     bare = shell.with_(**dict.fromkeys([*names, "SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY", "SYNC_MODE"]))
     with_key = bare.with_(KEY=SNAPSHOTS_KEY)
@@ -62,8 +62,8 @@ def test_what_was_set_up_is_from_the_store(shell: Shell) -> None:
 
 def test_an_unknown_setting(shell: Shell) -> None:
     """The nearest one is named, as a command."""
-    told = shell("settings", "get", "SYNC_MOD", code=2).message
-    assert told == "There is no setting SYNC_MOD. sync-pipeline settings get SYNC_MODE"
+    text = shell("settings", "get", "SYNC_MOD", code=2).message
+    assert text == "There is no setting SYNC_MOD. sync-pipeline settings get SYNC_MODE"
 
 
 def test_connections(shell: Shell) -> None:
@@ -76,9 +76,9 @@ def test_connections(shell: Shell) -> None:
     (one,) = shell("connections", "show", "clockify", "--json", code=0).document["connections"]
     assert one == both[0]
     assert "sync-pipeline check" in shell("connections", "list", code=0).out
-    gone = shell("connections", "disconnect", "clockify", "--yes", "--json", code=0).document
-    assert gone == {"schema": "connections-disconnect/1", "disconnected": "clockify"}
-    assert shell("disconnect", "clockify", "--yes", "--json", code=0).document == gone
+    disconnected = shell("connections", "disconnect", "clockify", "--yes", "--json", code=0).document
+    assert disconnected == {"schema": "connections-disconnect/1", "disconnected": "clockify"}
+    assert shell("disconnect", "clockify", "--yes", "--json", code=0).document == disconnected
 
 
 def test_the_controls_of_the_sandbox(shell: Shell, port: str) -> None:
@@ -98,10 +98,10 @@ def test_the_controls_of_the_sandbox(shell: Shell, port: str) -> None:
 
 
 def test_no_sandbox_runs(shell: Shell) -> None:
-    """It says so, and how to start one."""
-    told = shell("sandbox", "status", "--port", "1", code=2).message
-    assert told.startswith("No sandbox is running on port 1.")
-    assert told.endswith("sync-pipeline dev")
+    """That is reported, with how to start one."""
+    text = shell("sandbox", "status", "--port", "1", code=2).message
+    assert text.startswith("No sandbox is running on port 1.")
+    assert text.endswith("sync-pipeline dev")
 
 
 def test_the_support_bundle_holds_no_secret(shell: Shell) -> None:
@@ -180,9 +180,9 @@ def test_a_run_that_failed_is_run_again(shell: Shell) -> None:
     shell.team.fault("status", "POST /snapshots/users/batch", status=503)
     shell("sync", "users", code=1)
     (failed,) = shell("runs", "list", "--outcome", "failed", "--json", code=0).document["runs"]
-    told = shell("runs", "show", failed["id"], code=0)
-    assert "answered 503" in told.warnings[0]
-    assert f"runs retry {failed['id']}" in told.out
+    shown = shell("runs", "show", failed["id"], code=0)
+    assert "answered 503" in shown.warnings[0]
+    assert f"runs retry {failed['id']}" in shown.out
     shell.team.no_faults()
     assert shell("runs", "retry", failed["id"], "--json", code=0).document["entities"]["users"]["created"] == 4
 

@@ -80,18 +80,18 @@ def test_what_is_held_is_allowed_or_declined_by_its_number(emptied: Shell) -> No
 
 
 def assert_declined(shell: Shell, number: str) -> None:
-    """`status` says who declined it when and what happens next, before and after the next sync, and advises nothing."""
-    (told,) = [line for line in shell("status", code=0).warnings if "time_entries, last sync held deletes: " in line]
+    """`status` states who declined it when and what happens next, before and after the next sync, and advises nothing."""
+    (line,) = [one for one in shell("status", code=0).warnings if "time_entries, last sync held deletes: " in one]
     moment = r"\d{4}-\d\d-\d\d \d\d:\d\d UTC"
     (approval,) = shell("approvals", "list", "--json", code=0).document["approvals"]
     then = f"what is held stays unchanged at the target until {moment}, then a sync asks again."
     again = f"`sync-pipeline approvals allow {number}` allows it after all."
-    assert re.search(f"{re.escape(approval['by'])} declined it at {moment}: {then} {again}", told)
-    assert "then allow it with" not in told
+    assert re.search(f"{re.escape(approval['by'])} declined it at {moment}: {then} {again}", line)
+    assert "then allow it with" not in line
 
 
-def test_a_repair_leaves_what_is_held_and_tells_what_differs(emptied: Shell) -> None:
-    """The rest is repaired, and what is held is told, as a table and as a document; allowed, it is repaired, too."""
+def test_a_repair_leaves_what_is_held_and_reports_what_differs(emptied: Shell) -> None:
+    """The rest is repaired, and what is held is listed, as a table and as a document; allowed, it is repaired, too."""
     words = ("verify", "--entity", "time_entries", "--repair")
     document = emptied(*words, "--json", code=3).document["entities"]["time_entries"]
     assert (document["extra"], document["different"], document["repaired"]) == (GONE, 0, 1)
@@ -124,18 +124,18 @@ def test_what_a_permission_starts_can_be_looked_at(emptied: Shell) -> None:
     assert emptied.sync(*words)["entities"]["time_entries"]["deleted"] == GONE  # what was allowed there is done here
 
 
-def test_what_could_not_be_confirmed_is_told(emptied: Shell) -> None:
+def test_what_could_not_be_confirmed_is_reported(emptied: Shell) -> None:
     """More vanished than one run may look up: the rest stays and is named, though it was allowed, until it is proven."""
     words = ("sync", "--entity", "time_entries")
     few = emptied.with_(SYNC_MAX_CONFIRMATIONS="3", SYNC_MAX_DELETE_SHARE="0.9")
-    told = "time_entries: {} records vanished at the source and are not confirmed as deleted: nothing was deleted for them; "
+    expected = "time_entries: {} records vanished at the source and are not confirmed as deleted: nothing was deleted for them; "
     (warning,) = few(*words, "--json", code=0).document["warnings"]
-    assert warning.startswith(f"{told.format(GONE - 3)}the next sync looks again. Missing: ")
+    assert warning.startswith(f"{expected.format(GONE - 3)}the next sync looks again. Missing: ")
     missing = [key for key in emptied.team.at_snapshots("time_entries") if key in warning]
     assert len(missing) == GONE - 3
     assert "not confirmed as deleted" not in emptied("sync", "--entity", "users", code=0).err
     left = GONE - 3
     while left := max(0, left - 3):
-        assert told.format(left) in " ".join(few(*words, "--allow-deletes", code=0).err.split())
+        assert expected.format(left) in " ".join(few(*words, "--allow-deletes", code=0).err.split())
     assert "not confirmed as deleted" not in few(*words, "--allow-deletes", code=0).err
     assert emptied.team.writes() == {"time_entries": GONE}

@@ -1,4 +1,4 @@
-"""`prepare`, and what `check` says of it: on the sandbox's HighLevel."""
+"""`prepare`, and what `check` reports about it: on the sandbox's HighLevel."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 @pytest.fixture
 def agency(office: Team, tmp_path: Path) -> Iterator[Shell]:
-    """The command line at an agency whose location has no objects yet, and whose switches are as they were made."""
+    """The command line at an agency whose location has no objects yet, and whose switches have their defaults."""
     office.sandbox.world.options.highlevel_prepared = False
     office.control("POST", "reset", {})
     office.no_faults()
@@ -79,7 +79,7 @@ def test_what_is_missing_is_shown_then_made_once(agency: Shell) -> None:
 
 
 def test_a_field_of_another_type_stops_it_with_both_names(agency: Shell) -> None:
-    """A number there cannot hold a text: nothing is made, and the check says so as well."""
+    """A number there cannot hold a text: nothing is made, and the check reports it as well."""
     us = agency.team
     switch(us, prepare=True)
     wide = agency.home.parent / "mappings"
@@ -116,7 +116,7 @@ def test_where_only_the_agency_may_make_objects(agency: Shell) -> None:
 
 
 def test_the_scope_of_a_narrowing_is_asked_for_only_where_it_is_narrowed(agency: Shell) -> None:
-    """With a customer named, the check reads its locations as a sync does, and says which scope is missing."""
+    """With a customer named, the check reads its locations as a sync does, and states which scope is missing."""
     us = agency.team
     switch(us, prepare=True)
     assert "SaaS customer" not in said(agency, code=0)
@@ -129,7 +129,7 @@ def test_the_scope_of_a_narrowing_is_asked_for_only_where_it_is_narrowed(agency:
 
 
 def test_owners_without_their_scope_are_a_note(agency: Shell) -> None:
-    """Syncs go on without them; the scope to tick is named."""
+    """Syncs continue without them; the scope to tick is named."""
     us = agency.team
     switch(us, prepare=True)
     owning = agency.with_(HIGHLEVEL_OWNERS="true")
@@ -226,7 +226,7 @@ def test_a_version_that_is_not_published_any_more_is_named(agency: Shell) -> Non
     assert key["fix"] == "Update sync_pipeline."
 
 
-def test_a_profile_that_needs_none_says_so(shell: Shell) -> None:
+def test_a_profile_that_needs_none_states_it(shell: Shell) -> None:
     """In one line."""
     assert shell("prepare", code=0).out.count("\n") == 1
     assert shell("prepare", "--json", code=0).document["needed"] is False

@@ -44,7 +44,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
             yield typed.with_(SYNC_REPORT_TIME_ZONE=ZONE)
 
 
-def begun(entry: Json) -> datetime:
+def started(entry: Json) -> datetime:
     """When an entry began."""
     return datetime.fromisoformat(entry["timeInterval"]["start"])
 
@@ -53,14 +53,16 @@ def figures(us: Team, key: Callable[[Json], Any], first: datetime | None = None)
     """What Clockify's entries add up to, by plain means."""
     groups: dict[Any, list[Json]] = defaultdict(list)
     for entry in us.entries():
-        if entry["timeInterval"]["end"] and (first is None or begun(entry) >= first):
+        if entry["timeInterval"]["end"] and (first is None or started(entry) >= first):
             groups[key(entry)].append(entry)
     return {key: sums(entries) for key, entries in groups.items()}
 
 
 def sums(entries: list[Json]) -> dict[str, Any]:
     """Entries, hours, billable hours, different people, and money in hundredths, each entry's rounded half up."""
-    lengths = [(datetime.fromisoformat(each["timeInterval"]["end"]) - begun(each)).total_seconds() for each in entries]
+    lengths = [
+        (datetime.fromisoformat(each["timeInterval"]["end"]) - started(each)).total_seconds() for each in entries
+    ]
     both = list(zip(entries, lengths, strict=True))
     return {
         "entries": len(entries),
@@ -80,7 +82,7 @@ def earned(rates: list[tuple[Json | None, float]]) -> float | None:
 
 def local(entry: Json) -> datetime:
     """When an entry began, where the reports are read."""
-    return begun(entry).astimezone(ZoneInfo(ZONE))
+    return started(entry).astimezone(ZoneInfo(ZONE))
 
 
 def monday(entry: Json) -> str:
@@ -194,7 +196,7 @@ def test_months_with_days_that_are_not_read_yet_say_so(shell: Shell) -> None:
 
 
 def test_revenue_is_read_without_a_daemon(shell: Shell) -> None:
-    """A report says when it was read last, and how to read it; reading it is a choice, and what fails is an error."""
+    """A report states when it was read last, and how to read it; reading it is a choice, and what fails is an error."""
     first = shell("report", "performance", code=0)
     hint = "Revenue has not been read yet. Read it now: sync-pipeline report performance --read-revenue"
     assert hint in " ".join(first.out.split())

@@ -36,8 +36,8 @@ ON_THE_SANDBOX = ("init", "--json", "--clockify-region", "sandbox", "--snapshots
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """Both systems."""
-    with team(tmp_path) as everybody:
-        yield everybody
+    with team(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def by_address(us: Team, tmp_path: Path) -> list[str]:
 
 
 def test_a_mapping_published_for_changed_records_only(typed: Shell) -> None:
-    """Held until one of the ways is chosen; then the mapping alone writes nothing, and `verify` says what stays as it was."""
+    """Held until one of the ways is chosen; then the mapping alone writes nothing, and `verify` reports what stays unchanged."""
     typed(*ON_THE_SANDBOX, code=0)
     typed("trial", code=0)
     typed("live", "on", code=0)
@@ -80,7 +80,7 @@ def test_a_mapping_published_for_changed_records_only(typed: Shell) -> None:
 
 
 def test_from_nothing_to_live_and_back(typed: Shell) -> None:
-    """init, trial, live on; then another key is entered: not live any more, and `status` says why."""
+    """init, trial, live on; then another key is entered: not live any more, and `status` states why."""
     assert typed("status", "--json", code=0).document["mode"] == "sandbox"
     document = typed(*ON_THE_SANDBOX, code=0).document
     assert {side["state"] for side in document["connections"].values()} == {"connected"}
@@ -109,7 +109,7 @@ def test_from_nothing_to_live_and_back(typed: Shell) -> None:
 
 
 def test_real_accounts_are_only_looked_at_until_they_are_live(us: Team, typed: Shell, tmp_path: Path) -> None:
-    """Sync shows a preview and says why, exit 3, nothing is written; after trial and live it syncs."""
+    """Sync shows a preview and states why, exit 3, nothing is written; after trial and live it syncs."""
     typed(*by_address(us, tmp_path), code=0)
     us.forget_stats()
     shown = typed("sync", code=3)
@@ -170,7 +170,7 @@ def test_a_preview_that_fails_is_no_way_to_live(us: Team, typed: Shell, tmp_path
 
 
 def test_half_a_set_up_is_refused(typed: Shell) -> None:
-    """One side alone: what is missing is named, exit 2; `init` goes on where it was left."""
+    """One side alone: what is missing is named, exit 2; `init` continues where it was left."""
     typed("init", "--json", "--clockify-region", "sandbox", code=0)
     for words in (("sync",), ("preview",), ("status",), ("trial",), ("check",)):
         assert "the base URL of the Snapshots API is missing" in typed(*words, code=2).message
@@ -188,7 +188,7 @@ def answer(typed: Shell, *lines: str, code: int = 0, words: tuple[str, ...] = ()
 
 
 def test_the_questions(typed: Shell) -> None:
-    """Asked one after the other; Enter keeps what is there; a wrong key is told and asked for again, hidden."""
+    """Asked one after the other; Enter keeps the current value; a wrong key is reported and asked for again, hidden."""
     first = answer(
         typed, "sandbox", "api_key", "wrong-key", "sandbox", "api_key", "", "", "", "", "sandbox", "api_key", ""
     )
@@ -225,7 +225,7 @@ def test_one_side_the_sandbox_and_the_other_real(us: Team, typed: Shell, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         (("--no-input", "--clockify-region", "eu"), "The Clockify API key is missing"),
         (("--no-input", "--clockify-kind", "api_key"), "Clockify's region is not known. Give --clockify-region."),
@@ -237,9 +237,9 @@ def test_one_side_the_sandbox_and_the_other_real(us: Team, typed: Shell, tmp_pat
         (("--no-input", "--clockify-region", "mars"), "'mars' is not one of"),
     ],
 )
-def test_what_is_missing_is_named(typed: Shell, words: tuple[str, ...], told: str) -> None:
-    """Without anybody to ask: exit 2 and the option that answers."""
-    assert told in typed("init", *words, code=2).err.replace("\nFix: ", " ")
+def test_what_is_missing_is_named(typed: Shell, words: tuple[str, ...], expected: str) -> None:
+    """Without anyone to ask: exit 2 and the option that answers."""
+    assert expected in typed("init", *words, code=2).err.replace("\nFix: ", " ")
 
 
 def test_the_next_step_is_one_that_works(typed: Shell) -> None:
@@ -258,7 +258,7 @@ def test_the_next_step_is_one_that_works(typed: Shell) -> None:
 
 
 def test_a_secret_is_never_an_option(typed: Shell) -> None:
-    """There is none that takes one: it would stand in the shell's history."""
+    """There is none that takes one: it would be in the shell's history."""
     assert "No such option" in typed("init", "--clockify-key", "s-e-c-r-e-t", code=2).err
 
 
@@ -319,13 +319,13 @@ def test_highlevel_by_an_app(typed: Shell, monkeypatch: pytest.MonkeyPatch) -> N
     kept, here, port = [""] * 5, ("highlevel", "sandbox", "authorization_code"), str(free_port())
     lines = [*kept, *here, "", "locations.readonly no.such/scope", CLIENT_SECRET]
     lines += [*here, "", " ", CLIENT_SECRET, HOME, "y", "n"]
-    told = answer(typed, *lines, words=("--callback-port", port))
-    assert "Scopes to tick in the app: locations.readonly users.readonly" in told
-    assert f"Return address: http://127.0.0.1:{port}/snapshots/callback" in told
-    assert "Tick no.such/scope in the app's settings in HighLevel's Marketplace" in told
-    assert "The app is installed in" in told
-    assert f"with a token for {HOME}" in " ".join(told.split())
-    assert CLIENT_SECRET not in told.replace(f"with the secret {CLIENT_SECRET}", "")
+    shown = answer(typed, *lines, words=("--callback-port", port))
+    assert "Scopes to tick in the app: locations.readonly users.readonly" in shown
+    assert f"Return address: http://127.0.0.1:{port}/snapshots/callback" in shown
+    assert "Tick no.such/scope in the app's settings in HighLevel's Marketplace" in shown
+    assert "The app is installed in" in shown
+    assert f"with a token for {HOME}" in " ".join(shown.split())
+    assert CLIENT_SECRET not in shown.replace(f"with the secret {CLIENT_SECRET}", "")
 
 
 class Person:
@@ -372,7 +372,7 @@ def test_credentials(typed: Shell, tmp_path: Path) -> None:
 
 
 def test_disconnecting(typed: Shell) -> None:
-    """It asks first (a script says --yes); then the set-up is half a one."""
+    """It asks first (a script passes --yes); then the set-up is incomplete."""
     typed(*ON_THE_SANDBOX, code=0)
     assert "add --yes" in typed("disconnect", "snapshots", "--json", code=2).err
     assert typed("disconnect", "snapshots", "--yes", "--json", code=0).document["disconnected"] == "snapshots"
@@ -393,7 +393,7 @@ def test_the_mapping_of_the_set_up(typed: Shell) -> None:
 
 
 def test_reading_commands_start_no_server(tmp_path: Path) -> None:
-    """A new home, and another sandbox at the port: what is only read from here can be read all the same."""
+    """A new home, and another sandbox at the port: what is only read from here can be read anyway."""
     with team(tmp_path / "other") as other:
         nothing: dict[str, str | None] = dict.fromkeys((*ACCOUNTS, *THERE))
         port = str(urlsplit(other.sandbox.url).port)

@@ -21,7 +21,7 @@ def file(shell: Shell) -> Path:
 
 
 def test_there_and_back(shell: Shell, file: Path) -> None:
-    """What was imported is exported as it was written; `diff` compares values, and exits 5 on a difference."""
+    """What was imported is exported unchanged; `diff` compares values, and exits 5 on a difference."""
     assert shell("setup", "export", code=0).out == ""
     assert shell("setup", "diff", str(file), "--json", code=5).document["differences"] == [
         {"key": "mappings.users.fields.email", "stored": None, "file": {"transform": ["upper"]}}

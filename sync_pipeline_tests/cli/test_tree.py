@@ -53,16 +53,16 @@ def as_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_help_has_sections(shell: Shell) -> None:
     """Commands are listed by what they are for, in this order; older names are not listed."""
-    told = shell("--help", code=0).out
-    titles = re.findall(r"^(\w+):$", told, re.MULTILINE)
+    text = shell("--help", code=0).out
+    titles = re.findall(r"^(\w+):$", text, re.MULTILINE)
     assert titles[titles.index("Start") :] == ["Start", "Sync", "Watch", "Configure", "Other"]
     listed = {
-        line.split()[0] for line in told.partition("Start:")[2].partition("Exit codes")[0].splitlines() if line.strip()
+        line.split()[0] for line in text.partition("Start:")[2].partition("Exit codes")[0].splitlines() if line.strip()
     }
     assert {"sync", "preview", "audit", "completion"} <= listed
     assert not listed & {"trial", "trail", "deliveries", "disconnect"}
     assert "list" in shell("audit", "--help", code=0).out.partition("Commands:")[2]
-    assert "..." not in told.partition("Start:")[2]
+    assert "..." not in text.partition("Start:")[2]
 
 
 def test_summaries_are_short() -> None:
@@ -72,7 +72,7 @@ def test_summaries_are_short() -> None:
 
 
 def test_each_command_has_two_examples() -> None:
-    """They are in its help, and each can be run as it is shown."""
+    """They are in its help, and each can be run as shown."""
     for path, command in commands():
         assert len(EXAMPLES[path]) == 2, path
         assert all(example in (command.epilog or "") for example in EXAMPLES[path])
@@ -125,9 +125,9 @@ def test_several_entities(shell: Shell) -> None:
 
 
 def test_days_that_no_entity_has_are_not_ignored_silently(shell: Shell) -> None:
-    """Users have no days: that --from has no effect is said."""
-    (told,) = shell("sync", "users", "--from", day(3).isoformat(), code=0).warnings
-    assert told == "--from and --to have no effect: users are always synced in full."
+    """Users have no days: that --from has no effect is reported."""
+    (warning,) = shell("sync", "users", "--from", day(3).isoformat(), code=0).warnings
+    assert warning == "--from and --to have no effect: users are always synced in full."
 
 
 @pytest.mark.parametrize(
@@ -156,10 +156,10 @@ def test_verbose(shell: Shell) -> None:
 
 
 def test_no_input(shell: Shell) -> None:
-    """A command that has to ask says how to answer it beforehand."""
+    """A command that has to ask states how to answer it beforehand."""
     assert "--no-input asks nothing: add --yes" in shell("disconnect", "clockify", "--no-input", code=2).err
-    told = shell("--no-input", "credentials", "rotate", "clockify.api_key", code=2).err
-    assert "--no-input asks nothing: say where the new secret is" in told
+    message = shell("--no-input", "credentials", "rotate", "clockify.api_key", code=2).err
+    assert "--no-input asks nothing: say where the new secret is" in message
 
 
 def test_a_pipe_gets_lines_with_tabs(shell: Shell) -> None:
@@ -179,9 +179,9 @@ def test_a_narrow_screen_gets_blocks(monkeypatch: pytest.MonkeyPatch, capsys: py
     """Below 80 columns each value has a line of its own; from 80 on there is a table."""
     monkeypatch.setattr(terminal.out, "width", 79)
     terminal.table("Title", ROWS)
-    told = capsys.readouterr().out
-    assert [line.split(":", 1)[0] for line in told.splitlines() if ":" in line] == ["entity", "at", "read", "note"]
-    assert "read:   1,234" in told
+    printed = capsys.readouterr().out
+    assert [line.split(":", 1)[0] for line in printed.splitlines() if ":" in line] == ["entity", "at", "read", "note"]
+    assert "read:   1,234" in printed
     monkeypatch.setattr(terminal.out, "width", 80)
     terminal.table("Title", ROWS)
     assert "entity" in capsys.readouterr().out.splitlines()[2]
@@ -202,7 +202,7 @@ def test_one_format_of_times(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("text", "fix", "told"),
+    ("text", "fix", "expected"),
     [
         ("It is wrong.", "Correct it.", ("It is wrong.", "Correct it.")),
         ("It is wrong.", "Run `sync-pipeline init`.", ("It is wrong.", "sync-pipeline init")),
@@ -221,13 +221,13 @@ def test_one_format_of_times(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     ],
 )
 def test_an_error_has_two_lines(
-    text: str, fix: str, told: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    text: str, fix: str, expected: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """What is wrong, and the command that fixes it where there is one that can be pasted."""
     (tmp_path / "sync-pipeline").write_text("#!/bin/sh\n")
     (tmp_path / "sync-pipeline").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert terminal.two_lines(text, fix) == told
+    assert terminal.two_lines(text, fix) == expected
 
 
 def test_commands_are_shown_as_they_can_be_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

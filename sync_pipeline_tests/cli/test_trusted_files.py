@@ -1,4 +1,4 @@
-"""Configuration counts only where no other user can have written it; which `.env` is read is said once."""
+"""Configuration counts only where no other user can have written it; which `.env` is read is reported once."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sync_pipeline_tests.harness import clean_environ
 
 STRANGER = 54_321
 """A user who exists nowhere."""
-only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to somebody else")
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to another user")
 USERS = "fields:\n  email: {source: email, function: evil.run}\n"
 EVIL = "from pathlib import Path\nPath(__file__).with_name('was_here').touch()\ndef run(value):\n    return value\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """A directory with configuration of somebody, and below it the one in which a user works."""
+    """A directory with configuration of someone, and below it the one in which a user works."""
 
     root: Path
     shell: Shell
@@ -122,7 +122,7 @@ def test_a_profile_says_where_secrets_are_sent(shell: Shell) -> None:
 def test_the_set_up_says_where_keys_are_sent(
     shell: Shell, place: str, spoil: Callable[[Path], None], why: str, remedy: str
 ) -> None:
-    """A home that somebody left in the working directory gets no key of the environment."""
+    """A home that someone left in the working directory gets no key of the environment."""
     shell.home.mkdir(mode=0o700)
     (shell.home / "setup.yaml").write_text("clockify:\n  base_url: http://127.0.0.1:1/api/v1\n")
     path = shell.home / place
@@ -149,7 +149,7 @@ def test_a_directory_in_which_files_can_be_replaced(shared: Shared) -> None:
 @only_root
 @pytest.mark.parametrize("spoiled", ["link", "target", "directory of the target"])
 def test_a_link_counts_like_what_it_leads_to(tmp_path: Path, spoiled: str) -> None:
-    """A link of one's own to a file of one's own is fine; each of the three can be somebody else's."""
+    """A link of one's own to a file of one's own is fine; each of the three can be someone else's."""
     target = tmp_path / "kept" / "env"
     target.parent.mkdir()
     target.touch()
@@ -163,7 +163,7 @@ def test_a_link_counts_like_what_it_leads_to(tmp_path: Path, spoiled: str) -> No
 
 @only_root
 @pytest.mark.parametrize(("group", "is_trusted"), [(0, True), (1, False), (STRANGER, False)])
-def test_a_group_of_ones_own_is_nobody_else(tmp_path: Path, group: int, is_trusted: bool) -> None:
+def test_a_group_of_ones_own_counts_as_oneself(tmp_path: Path, group: int, is_trusted: bool) -> None:
     """Where each user has a group of their own, files may be writable for it; not for one with other or unknown members."""
     file = tmp_path / ".env"
     file.touch()
@@ -177,7 +177,7 @@ def test_a_group_of_ones_own_is_nobody_else(tmp_path: Path, group: int, is_trust
 
 
 def test_the_search_ends_at_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is above it belongs to somebody else even on a machine with one user; in it and below it counts."""
+    """What is above it belongs to someone else even on a machine with one user; in it and below it counts."""
     home, project = tmp_path / "alice", tmp_path / "alice" / "project"
     project.mkdir(parents=True)
     (tmp_path / "workspace.yaml").touch()
@@ -189,7 +189,7 @@ def test_the_search_ends_at_the_home_directory(tmp_path: Path, monkeypatch: pyte
 
 
 def test_which_env_file_was_read_is_said_once(shared: Shared) -> None:
-    """Each command says it in one line, beside what it prints."""
+    """Each command reports it in one line, next to what it prints."""
     for words in (("status", "--json"), ("check", "--json"), ("mapping", "show", "users")):
         ended = shared.shell(*words, code=0)
         assert ended.err.splitlines() == [f"Settings are read from {shared.root / '.env'}."]
@@ -197,7 +197,7 @@ def test_which_env_file_was_read_is_said_once(shared: Shared) -> None:
 
 
 def test_without_an_env_file_nothing_is_said(shell: Shell) -> None:
-    """There is nothing to say."""
+    """There is nothing to report."""
     assert shell("status", code=0).err == ""
 
 
@@ -217,8 +217,8 @@ def test_an_env_file_with_secrets_is_private(shell: Shell, text: str, mode: int,
     file.chmod(mode)
     plain = {name: None for name in shell.environ if name.startswith("SNAPSHOTS_CLIENT")}
     ended = replace(shell, changes={**shell.changes, **plain})("status", "--json", code=0)
-    told = f"{file} holds secrets and can be read by other users. Run: chmod go-rwx {file}"
-    assert ended.warnings == ([told] if warned else [])
+    expected = f"{file} holds secrets and can be read by other users. Run: chmod go-rwx {file}"
+    assert ended.warnings == ([expected] if warned else [])
     assert "chmod" not in ended.out
 
 
@@ -233,7 +233,7 @@ def test_an_env_file_that_cannot_be_read(shell: Shell) -> None:
 
 
 def test_a_directory_that_was_removed(tmp_path: Path) -> None:
-    """Whoever stands in it is told so."""
+    """A user in it gets a notice."""
     place = tmp_path / "gone"
     place.mkdir()
     code = "import os, sys; os.rmdir(sys.argv.pop()); from sync_pipeline.cli import main; main()"

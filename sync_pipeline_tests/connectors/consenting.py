@@ -28,7 +28,7 @@ PLACE = "clockify w1 > snapshots a1"
 
 
 def facts() -> OAuthFacts:
-    """What the generic profile says about OAuth."""
+    """What the generic profile states about OAuth."""
     found = load_profile().auth.oauth
     assert found is not None
     return found
@@ -50,7 +50,7 @@ def press(consent: Consent, decision: str = "approve") -> dict[str, str]:
 
 
 def authorized(sandbox: Running, *, client: Credentials = CLIENT) -> Tokens:
-    """The tokens of a person who said yes."""
+    """The tokens of a person who allowed the access."""
     consent = asked(sandbox)
     code = read_callback(consent, press(consent))
     return run(finish_consent(client.endpoint(facts(), sandbox.snapshots), consent, code))

@@ -1,4 +1,4 @@
-"""A real server on a real socket that says exactly the bytes it is told to: for hostile answers."""
+"""A real server on a real socket that sends exactly the given bytes: for hostile answers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-Reply = bytes | Iterable[bytes] | None  # piece by piece, as long as somebody listens; None: hang up without a word
+Reply = bytes | Iterable[bytes] | None  # piece by piece, as long as someone listens; None: hang up silently
 Script = Callable[["Asked"], Reply]
 
 
@@ -60,7 +60,7 @@ def reply(
 
 
 def in_turn(*replies: Reply) -> Script:
-    """The replies one after the other, the last one for ever."""
+    """The replies one after the other, the last one forever."""
 
     def script(asked: Asked) -> Reply:
         return replies[min(asked.number, len(replies) - 1)]

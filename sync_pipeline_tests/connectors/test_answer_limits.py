@@ -41,7 +41,7 @@ BOMB = bomb(200)
 
 
 def endless(head: bytes, piece: bytes) -> Iterator[bytes]:
-    """The same again and again, as fast as it is taken."""
+    """The same again and again, as fast as it is read."""
     yield head
     while True:
         yield piece
@@ -124,7 +124,7 @@ def test_an_answer_of_too_many_values_is_not_taken() -> None:
     )
 
 
-def test_what_stands_behind_the_packed_end_is_not_kept() -> None:
+def test_what_comes_after_the_packed_end_is_not_kept() -> None:
     """It is counted, and that is all: what is kept would be copied with every chunk that follows."""
     packed, junk, pieces = gzip.compress(b"null"), b"\0" * 65536, 400
     head = f"HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed) + len(junk) * pieces}\r\n\r\n"
@@ -166,7 +166,7 @@ def test_a_token_that_fits_in_no_header_is_not_kept(name: str) -> None:
 
 @pytest.mark.parametrize("status", [200, 400])
 def test_an_answer_for_a_token_that_is_nested_deep_is_no_crash(status: int) -> None:
-    """What cannot be written out counts as not said."""
+    """What cannot be written out counts as not given."""
     body = b",".join(
         b'"%s":%s' % (name, NESTED) for name in (b"scope", b"refresh_token", b"error", b"error_description")
     )
@@ -183,7 +183,7 @@ def test_an_answer_for_a_token_that_is_nested_deep_is_no_crash(status: int) -> N
 
 @pytest.mark.parametrize("name", ["message", "code", "detail"])
 def test_a_refusal_that_is_nested_deep_is_no_crash(name: str) -> None:
-    """What cannot be written out counts as not said."""
+    """What cannot be written out counts as not given."""
     body = b'{"%s":%s}' % (name.encode(), NESTED)
     with scripted(in_turn(reply(401, body=body))) as server, pytest.raises(NotAuthorized) as caught:
         ask(server, Limits())
@@ -267,7 +267,7 @@ def test_what_drips_once_is_asked_for_again() -> None:
 
 @pytest.mark.parametrize("line", [b"X-Long: " + b"x" * 65536, b"X: y\r\n" * 9000], ids=["one header", "many headers"])
 def test_headers_end(line: bytes) -> None:
-    """A head that goes on and on is no answer."""
+    """A head without an end is no answer."""
 
     def read() -> None:
         with scripted(lambda _: endless(b"HTTP/1.1 200 X\r\n", line)) as server, pytest.raises(RetryableApiError):
@@ -333,7 +333,7 @@ TOKENS: dict[str, tuple[Script, Limits, type[SyncError], str]] = {
 
 @pytest.mark.parametrize("kind", TOKENS)
 def test_a_token_is_no_larger_and_no_later(kind: str) -> None:
-    """A client's own token, a person's consent: the same limits, and no secret in what is said."""
+    """A client's own token, a person's consent: the same limits, and no secret in any message."""
     script, limits, error, said = TOKENS[kind]
     client = Credentials(client_id="me", client_secret="s3cret-of-ours")
 

@@ -1,4 +1,4 @@
-"""Clockify: lists, reads by id, clients as a target, and what wrong settings say."""
+"""Clockify: lists, reads by id, clients as a target, and the messages about wrong settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_lists_are_complete(shared_sandbox: Running, page_size: int) -> None:
 
 
 def test_a_read_by_id_has_the_form_of_the_list(shared_sandbox: Running) -> None:
-    """A project read by its id is the project of the list; an id that is gone gives None."""
+    """A project read by its id is the project of the list; a deleted id gives None."""
 
     async def work() -> None:
         async with clockify_at(shared_sandbox) as client:
@@ -63,7 +63,7 @@ def test_a_read_by_id_has_the_form_of_the_list(shared_sandbox: Running) -> None:
     ids=["unknown key", "member", "unknown workspace"],
 )
 def test_wrong_settings_are_named(shared_sandbox: Running, options: dict[str, Any], says: str) -> None:
-    """Wrong key, key of a non-admin, unknown workspace: the error names what to fix, at once."""
+    """Wrong key, key of a non-admin, unknown workspace: the error names what to fix, immediately."""
 
     async def work() -> None:
         async with clockify_at(shared_sandbox, **options) as client:
@@ -86,7 +86,7 @@ def test_wrong_settings_are_named(shared_sandbox: Running, options: dict[str, An
     ],
 )
 def test_trouble_never_looks_like_a_deletion(answer: bytes) -> None:
-    """Unknown workspace, wrong address, wrong key, a web page: none of them says that a record is gone."""
+    """Unknown workspace, wrong address, wrong key, a web page: none of them means that a record is deleted."""
     with scripted(in_turn(answer)) as server:
 
         async def work() -> None:
@@ -110,7 +110,7 @@ def test_a_list_that_is_none_names_the_base_url() -> None:
 
 
 def test_a_page_of_far_too_many_rows_is_refused() -> None:
-    """Everything at once is taken, but not without end."""
+    """A list in one page is accepted, but not without a limit."""
     with scripted(in_turn(reply(200, [{"id": f"u{number}"} for number in range(10_001)]))) as server:
 
         async def work() -> None:
@@ -149,7 +149,7 @@ def test_clients_are_created_changed_and_deleted(shared_sandbox: Running) -> Non
 
 
 def test_a_client_can_be_created_archived(shared_sandbox: Running) -> None:
-    """Fields that creation drops are written by an update at once."""
+    """Fields that creation drops are written by an update immediately afterwards."""
 
     async def work() -> None:
         async with clockify_at(shared_sandbox) as client:
@@ -220,7 +220,7 @@ def test_faults_everywhere_change_nothing(sandbox: Running) -> None:
 
 
 def test_a_spent_hour_is_waited_for_and_announced() -> None:
-    """On the Free plan a 429 that names no time is retried minutes later, and the user is told when."""
+    """On the Free plan a 429 that names no time is retried minutes later, and the user sees when."""
     time, said = Time(), list[str]()
     with scripted(in_turn(reply(429), reply(429), reply(200, {"id": "me"}))) as server:
 

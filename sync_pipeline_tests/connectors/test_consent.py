@@ -1,4 +1,4 @@
-"""A person's consent on the sandbox: given, refused, and everything that can be wrong with it, told apart."""
+"""A person's consent on the sandbox: given, refused, and everything that can be wrong with it, distinguished."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_consent_gives_tokens_for_what_was_asked(shared_sandbox: Running) -> Non
 
 
 def test_every_question_is_another(shared_sandbox: Running) -> None:
-    """State and verifier are never used again, and nobody sees them by accident."""
+    """State and verifier are never used again, and no one sees them by accident."""
     one, two = asked(shared_sandbox), asked(shared_sandbox)
     assert one.state != two.state
     assert one.verifier != two.verifier
@@ -58,7 +58,7 @@ def test_every_question_is_another(shared_sandbox: Running) -> None:
 
 
 def test_a_person_may_refuse(shared_sandbox: Running) -> None:
-    """No is told as no, with what can be done."""
+    """A denial is reported as one, with what can be done."""
     consent = asked(shared_sandbox)
     with pytest.raises(FatalApiError, match=r"consent was refused .*Authorize again and allow access"):
         read_callback(consent, press(consent, "deny"))
@@ -82,27 +82,27 @@ def test_a_scope_the_client_may_not_have(shared_sandbox: Running) -> None:
         read_callback(consent, press(consent))
 
 
-def test_a_wrong_client_secret_is_told(shared_sandbox: Running) -> None:
+def test_a_wrong_client_secret_is_reported(shared_sandbox: Running) -> None:
     """It names the settings, and shows neither the secret nor the code."""
     with pytest.raises(FatalApiError, match=r"secret is wrong .*SNAPSHOTS_CLIENT_SECRET") as caught:
         trade(shared_sandbox, secret="not-the-secret")
     assert "not-the-secret" not in str(caught.value)
 
 
-def test_a_wrong_verifier_is_told(shared_sandbox: Running) -> None:
+def test_a_wrong_verifier_is_reported(shared_sandbox: Running) -> None:
     """A code of another sign-in is worth nothing."""
     with pytest.raises(TokenLost, match="asked for by another sign-in"):
         trade(shared_sandbox, verifier="v" * 64)
 
 
-def test_another_return_address_is_told(shared_sandbox: Running) -> None:
-    """The address to register stands in the message."""
+def test_another_return_address_is_reported(shared_sandbox: Running) -> None:
+    """The address to register is in the message."""
     with pytest.raises(FatalApiError, match=r"return address .*http://127.0.0.1:1/snapshots/callback"):
         trade(shared_sandbox, redirect_uri="http://127.0.0.1:1/snapshots/callback")
 
 
-def test_an_old_code_is_told(sandbox: Running) -> None:
-    """Whoever waits too long is asked to authorize again; so is who comes with a code twice."""
+def test_an_old_code_is_reported(sandbox: Running) -> None:
+    """A user who waits too long is asked to authorize again; so is one who uses a code twice."""
     consent = asked(sandbox)
     code = read_callback(consent, press(consent))
     endpoint = CLIENT.endpoint(facts(), sandbox.snapshots)
@@ -125,7 +125,7 @@ def test_an_unknown_return_address_or_client_is_found_beforehand(shared_sandbox:
     assert {request.method for request in seen} == {"GET"}
 
 
-def test_an_address_without_a_page_is_told(shared_sandbox: Running) -> None:
+def test_an_address_without_a_page_is_reported(shared_sandbox: Running) -> None:
     """The base URL is at fault then, not the client."""
     with pytest.raises(FatalApiError, match=r"no consent page at this address\. Check SNAPSHOTS_BASE_URL"):
         run(prove_redirect(asked_at(f"{shared_sandbox.url}/clockify")))
@@ -155,7 +155,7 @@ def test_token_requests_are_seen_and_are_no_writes(shared_sandbox: Running) -> N
     assert seen == [("POST /snapshots/oauth/token", False)]
 
 
-def test_no_proxy_stands_before_our_own_machine(shared_sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_is_used_for_our_own_machine(shared_sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy of the environment cannot reach it: neither consent page nor token address is asked through one."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -163,7 +163,7 @@ def test_no_proxy_stands_before_our_own_machine(shared_sandbox: Running, monkeyp
     assert authorized(shared_sandbox).access_token
 
 
-def test_a_profile_without_a_page_says_so() -> None:
+def test_a_profile_without_a_page_is_reported() -> None:
     """Not every system asks people."""
     with pytest.raises(ConfigError, match="no page on which a person gives consent"):
         begin_consent(facts().model_copy(update={"authorize_path": None}), "http://x", "me", (), "http://y")
@@ -182,7 +182,7 @@ def test_a_profile_without_a_page_says_so() -> None:
     ],
 )
 def test_other_answers_of_the_token_address(answer: bytes | None, kind: type[Exception], says: str) -> None:
-    """Whatever stands there, it is told in a sentence, without the code."""
+    """Whatever is there, it is reported in a sentence, without the code."""
     with scripted(in_turn(answer)) as server, pytest.raises(kind, match=says) as caught:
         run(finish_consent(CLIENT.endpoint(facts(), server.url), asked_at(server.url), "c0de-that-is-secret"))
     assert "c0de" not in str(caught.value)

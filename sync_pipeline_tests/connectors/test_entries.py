@@ -211,7 +211,7 @@ def test_pages_that_move_or_repeat_lose_nothing(sandbox: Running, kind: str) -> 
     assert run(work()) == straight
 
 
-def test_a_report_that_repeats_for_ever_ends() -> None:
+def test_a_report_that_repeats_forever_ends() -> None:
     """A report whose every page is the same ends with one clear error."""
     row = {"_id": "e", "timeInterval": {"start": "2026-01-01T10:00:00Z", "end": "2026-01-01T11:00:00Z"}}
     with scripted(lambda _: reply(200, {"timeentries": [row]}, Last_Page="false")) as server:
@@ -362,12 +362,12 @@ def test_the_cheaper_reader_is_chosen(
     assert choice.reason
 
 
-def test_the_choice_is_told(shared_sandbox: Running) -> None:
-    """Who reads is told which reader was chosen, its cost, and why."""
-    told: list[Choice] = []
+def test_the_choice_is_reported(shared_sandbox: Running) -> None:
+    """The caller learns which reader was chosen, its cost, and why."""
+    reported: list[Choice] = []
 
     async def work() -> None:
-        async with clockify_at(shared_sandbox, on_choice=told.append) as client:
+        async with clockify_at(shared_sandbox, on_choice=reported.append) as client:
             listed = (await client.user_ids())[:1]
             await rows(
                 ClockifySource(client, ENTRIES).read(
@@ -376,8 +376,8 @@ def test_the_choice_is_told(shared_sandbox: Running) -> None:
             )
 
     run(work())
-    assert [(choice.reader, choice.requests) for choice in told] == [("users", 2)]
-    assert "12" in told[0].reason
+    assert [(choice.reader, choice.requests) for choice in reported] == [("users", 2)]
+    assert "12" in reported[0].reason
 
 
 @given(

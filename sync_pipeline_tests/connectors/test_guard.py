@@ -1,4 +1,4 @@
-"""The last door, seen from the other side of it: real servers that record what reaches them."""
+"""The last door, seen from the target of it: real servers that record what reaches them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Everybody but this machine, reached through a proxy that records."""
+    """Everyone but this machine, reached through a proxy that records."""
     with proxy() as outside:
         for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, outside.url)
@@ -95,8 +95,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 @pytest.fixture(scope="module")
 def us(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     """Both systems."""
-    with team(tmp_path_factory.mktemp("guarded")) as everybody:
-        yield everybody
+    with team(tmp_path_factory.mktemp("guarded")) as opened:
+        yield opened
 
 
 def ask(client: Any, work: str, *args: Any) -> Any:
@@ -208,7 +208,7 @@ def test_a_redirect_leads_nowhere(world: Proxy) -> None:
 
 
 def test_sandbox_mode_over_a_real_set_up(us: Team, world: Proxy) -> None:
-    """SYNC_MODE=sandbox over real accounts: a whole look at everything reaches the sandbox and nobody else."""
+    """SYNC_MODE=sandbox over real accounts: a whole look at everything reaches the sandbox and no one else."""
     home = us.home.parent
     (home / "real.yaml").write_text(
         f"clockify: {{base_url: 'https://{ELSEWHERE}/api/v1', reports_url: 'https://{ELSEWHERE}/v1', workspace_id: w1}}\n"

@@ -1,4 +1,4 @@
-"""Fields as properties of a record, there and back: whatever a mapping adds comes back as it was written."""
+"""Fields as properties of a record, there and back: whatever a mapping adds comes back as written."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def with_field(kind: Any) -> EntitySpec:
         ("json", "5", '"5"'),
     ],
 )
-def test_a_value_comes_back_as_it_was(profile: HighLevelProfile, kind: str, value: Any, written: Any) -> None:
+def test_a_value_comes_back_unchanged(profile: HighLevelProfile, kind: str, value: Any, written: Any) -> None:
     """In one of the few types that there are, so that both sides compare as equal."""
     spec = with_field(kind)
     properties = Properties(profile, spec)

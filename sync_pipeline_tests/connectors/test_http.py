@@ -1,4 +1,4 @@
-"""One client: our turn, the request, the retry table, errors that say what to fix."""
+"""One client: our turn, the request, the retry table, errors that name the fix."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ BEYOND_ANY_CALENDAR = (f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT", f"Mon, 01 Jan 202
     "said",
     ["9" * 20, "9" * 5000, "²", "-1", "soon", "Fri, 31 Dec 9999 23:59:59 GMT", "", *BEYOND_ANY_CALENDAR],
 )
-def test_a_retry_after_that_nobody_can_keep_is_no_crash(said: str) -> None:
+def test_an_impossible_retry_after_is_no_crash(said: str) -> None:
     """Beyond any calendar, or no number at all: one error that names the limit, or another try."""
     found = retry_after({"retry-after": said}, 1000.0)
     assert found is None or found <= 1000.0 + LONGEST_WAIT
@@ -138,7 +138,7 @@ def test_retry_after_is_honoured(style: str) -> None:
 
 @pytest.mark.parametrize("answer", [reply(429), reply(429, body=b"slow down", kind="text/plain")])
 def test_a_bare_429_backs_off(answer: bytes) -> None:
-    """A 429 that says nothing is waited for like any trouble, also for a write that may not be sent twice."""
+    """A 429 without a time is waited for like any failure, also for a write that may not be sent twice."""
     with scripted(in_turn(answer, answer, OK)) as server:
         time = Time()
         assert ask(server, "POST", time=time, json={"a": 1}).data == {"ok": True}
@@ -146,7 +146,7 @@ def test_a_bare_429_backs_off(answer: bytes) -> None:
 
 
 def test_too_long_a_wait_is_reported() -> None:
-    """When the other side wants more patience than there is, the error says until when."""
+    """When the target wants more patience than there is, the error states until when."""
     with scripted(in_turn(reply(429, Retry_After="86400"))) as server:
         message = refusal(server, RetryableApiError)
     assert "asked to wait until 2026-01-02 00:00:00 UTC. Run it again then." in message
@@ -209,7 +209,7 @@ def test_a_base_url_that_is_none_is_refused(url: str) -> None:
 
 
 def test_secrets_are_redacted() -> None:
-    """What the other side echoes does not bring the key into a message."""
+    """What the target echoes does not bring the key into a message."""
     answer = reply(400, {"message": f"bad key {KEY}!", "code": 501})
     with scripted(in_turn(answer)) as server, pytest.raises(RejectedRecord) as caught:
         ask(server, "POST", json={})
@@ -249,7 +249,7 @@ def test_no_half_of_a_secret_is_left_in_an_address(before: int) -> None:
 
 
 def test_secrets_are_redacted_in_every_shape() -> None:
-    """Also as they stand in an address, and one that begins like another leaves nothing behind."""
+    """Also in the form they have in an address, and one that begins like another leaves nothing behind."""
     assert redact("/a/one%2Fkey%3D?k=one/key=", ["one/key="]) == "/a/***?k=***"
     assert redact("key-1 key-1-and-more", ["key-1", "key-1-and-more"]) == "*** ***"
 

@@ -34,33 +34,35 @@ def clockify(sandbox: Running, on_fallback: Told | None = None, **keys: str) -> 
 
 
 def test_clockify_falls_back_for_good(shared_sandbox: Running) -> None:
-    """The rejected key is tried once for each request under way, then no more; the person is told once."""
-    told: list[str] = []
+    """The rejected key is tried once for each request under way, then no more; the user gets one message."""
+    reported: list[str] = []
 
     async def work() -> dict[str, int]:
-        async with clockify(shared_sandbox, lambda: told.append("old"), api_key=NEW_KEY, fallback=OWNER_KEY) as client:
+        async with clockify(
+            shared_sandbox, lambda: reported.append("old"), api_key=NEW_KEY, fallback=OWNER_KEY
+        ) as client:
             await client.me()
             await asyncio.gather(client.me(), client.workspace(), client.prove_admin())
             return dict(client.requests)
 
     assert run(work()) == {"GET /user": 3, "GET /workspaces/{workspace}": 1, "GET /workspaces/{workspace}/users": 1}
-    assert told == ["old"]
+    assert reported == ["old"]
 
 
 def test_snapshots_falls_back_for_good(sandbox: Running) -> None:
     """A revoked key, a batch: it is delivered once, with the other key."""
-    told: list[str] = []
+    reported: list[str] = []
     control(sandbox, "snapshots", keys={NEW_KEY: "revoked"})
     keys = Credentials(api_key=NEW_KEY, fallback=SNAPSHOTS_KEY)
 
     async def work() -> None:
-        async with snapshots(sandbox.snapshots, credentials=keys, on_fallback=lambda: told.append("old")) as client:
+        async with snapshots(sandbox.snapshots, credentials=keys, on_fallback=lambda: reported.append("old")) as client:
             outcomes = await client.upsert("users", [{"user_id": "u1", "email": "a@x.test", "role": "MEMBER"}])
             assert [outcome.ok for outcome in outcomes] == [True]
             await client.get("users", "u1")
 
     run(work())
-    assert told == ["old"]
+    assert reported == ["old"]
     assert dict(sandbox.world.stats.requests) == {
         "POST /snapshots/users/batch": 2,
         "GET /snapshots/users/{id}": 1,
@@ -69,7 +71,7 @@ def test_snapshots_falls_back_for_good(sandbox: Running) -> None:
 
 
 def test_the_new_key_is_used_while_it_works(sandbox: Running) -> None:
-    """Nobody is told anything; the old key may be retired meanwhile."""
+    """No one is notified; the old key may be retired meanwhile."""
     control(sandbox, "snapshots", keys={NEW_KEY: "valid", SNAPSHOTS_KEY: "expired"})
     keys = Credentials(api_key=NEW_KEY, fallback=SNAPSHOTS_KEY)
 
@@ -82,7 +84,7 @@ def test_the_new_key_is_used_while_it_works(sandbox: Running) -> None:
 
 @pytest.mark.parametrize(("state", "says"), [("revoked", "this key was revoked"), ("expired", "this key has expired")])
 def test_both_keys_rejected(sandbox: Running, state: str, says: str) -> None:
-    """The usual message, which knows neither of them; nobody is told that the fallback is in use."""
+    """The usual message, which names neither of them; nothing reports that the fallback is in use."""
     control(sandbox, "snapshots", keys={NEW_KEY: state, SNAPSHOTS_KEY: state})
     keys = Credentials(api_key=NEW_KEY, fallback=SNAPSHOTS_KEY)
 
@@ -130,19 +132,19 @@ def test_a_wrong_addon_token_is_named(shared_sandbox: Running) -> None:
 
 def test_an_addon_token_has_a_fallback_too(shared_sandbox: Running) -> None:
     """Tokens are replaced like keys."""
-    told: list[str] = []
+    reported: list[str] = []
 
     async def work() -> None:
         tokens = {"addon_token": "not-a-token", "fallback": ADDON_TOKEN}
-        async with clockify(shared_sandbox, lambda: told.append("old"), **tokens) as client:
+        async with clockify(shared_sandbox, lambda: reported.append("old"), **tokens) as client:
             await client.workspace()
 
     run(work())
-    assert told == ["old"]
+    assert reported == ["old"]
 
 
 def test_key_and_token_together_are_refused(shared_sandbox: Running) -> None:
-    """Clockify refuses two at once, so this is said before anything is sent; none is named by its setting."""
+    """Clockify refuses both together, so this is reported before anything is sent; a missing one is named by its setting."""
     with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY and CLOCKIFY_ADDON_TOKEN are both set"):
         clockify(shared_sandbox, api_key=OWNER_KEY, addon_token=ADDON_TOKEN)
     with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY is empty"):

@@ -42,7 +42,7 @@ def test_no_window_is_ever_overfull(windows: list[tuple[int, float]], count: int
 
 
 def test_long_waits_are_announced() -> None:
-    """A wait worth noticing says whose limit it is and when it goes on; short ones say nothing."""
+    """A wait worth noticing states whose limit it is and when it continues; short ones are silent."""
     time, said = Time(), list[str]()
     limiter = memory_limiter(
         [(1, 2.0), (2, 3600.0)], label="30 an hour", on_wait=said.append, now=time.now, sleep=time.sleep
@@ -53,7 +53,7 @@ def test_long_waits_are_announced() -> None:
 
 
 def test_a_penalty_holds_everybody_back() -> None:
-    """After a 429 nothing leaves before the moment the other side named."""
+    """After a 429 nothing leaves before the moment the target named."""
     time = Time()
     limiter = memory_limiter([(100, 1.0)], now=time.now, sleep=time.sleep)
 

@@ -76,7 +76,7 @@ def asked(us: HighLevelTeam, route: str) -> int:
     return us.requests().get(route, 0)
 
 
-def test_a_person_is_asked_without_pkce_for_all_scopes_at_once() -> None:
+def test_a_person_is_asked_without_pkce_for_all_scopes_together() -> None:
     """On the page of HighLevel's marketplace; blanks are %20."""
     profile = load_profile("highlevel")
     facts = profile.auth.oauth
@@ -104,7 +104,7 @@ def test_no_address_of_ours_contains_the_vendors_name() -> None:
 
 
 def test_the_company_asks_for_the_agency_and_the_location_for_its_records(us: HighLevelTeam) -> None:
-    """One token is minted for everybody; a second session uses the same, and its refresh token is not even kept."""
+    """One token is minted for everyone; a second session uses the same, and its refresh token is not even kept."""
     us.sync()
     assert (asked(us, MINT), asked(us, TOKEN)) == (1, 0)
     converged(us)
@@ -117,7 +117,7 @@ def test_the_company_asks_for_the_agency_and_the_location_for_its_records(us: Hi
     with us.session() as session:
         there = account(session)
         assert session.call(there.company) == COMPANY
-        assert not there.granted  # nothing is said before both were used
+        assert not there.granted  # nothing is revealed before both were used
         session.call(there.probe, "locations")
         session.call(there.probe, "users")
         assert {"oauth.write", "objects/record.write"} <= (there.granted or set())
@@ -155,7 +155,7 @@ def test_a_crash_between_answer_and_save_loses_nothing(us: HighLevelTeam, monkey
 
 
 def test_two_processes_renew_and_mint_once(us: HighLevelTeam) -> None:
-    """Each with its own connection to the database: whoever is second uses what the first one got."""
+    """Each with its own connection to the database: the second uses what the first one got."""
     ending(us, company=0)
     with us.session() as one, us.session() as other, ThreadPoolExecutor(2) as pool:
         for work in [pool.submit(each.call, account(each).probe, "users") for each in (one, other)]:
@@ -193,7 +193,7 @@ def with_entries(us: HighLevelTeam) -> None:
 
 
 def test_tokens_that_end_in_the_middle_of_a_chunk(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both at once, by HighLevel's clock: one is renewed, the other minted, and each record exists once."""
+    """Both together, by HighLevel's clock: one is renewed, the other minted, and each record exists once."""
     with_entries(us)
     after_the_first_create(monkeypatch, lambda: us.sandbox.world.clock.advance(timedelta(days=1)))
     us.sync("time_entries")
@@ -202,7 +202,7 @@ def test_tokens_that_end_in_the_middle_of_a_chunk(us: HighLevelTeam, monkeypatch
 
 
 def test_a_consent_that_is_withdrawn_in_the_middle(us: HighLevelTeam, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run stops with what to do, later ones send nothing, and after a new consent it goes on from there."""
+    """The run stops with what to do, later ones send nothing, and after a new consent it continues from there."""
     with_entries(us)
     after_the_first_create(monkeypatch, lambda: us.switch(revoke_consents=True))
     with pytest.raises(TokenLost, match=r"ended or was withdrawn .*Authorize again\.$"):
@@ -222,7 +222,7 @@ def test_a_consent_that_is_withdrawn_in_the_middle(us: HighLevelTeam, monkeypatc
 
 @pytest.mark.parametrize("words", ["Location is not active", "This refresh token is invalid"])
 def test_other_words_that_a_consent_has_ended(us: HighLevelTeam, words: str) -> None:
-    """Without a code: what it says stands for one."""
+    """Without a code: its message is used as one."""
     ending(us, company=0)
     us.switch(answers={"bad_refresh": {"status": 400, "message": words}})
     refusal = {"statusCode": 400, "message": words, "error": "Bad Request"}
@@ -232,20 +232,20 @@ def test_other_words_that_a_consent_has_ended(us: HighLevelTeam, words: str) -> 
 
 
 def test_a_location_without_the_app_is_named(us: HighLevelTeam) -> None:
-    """Also when it is removed while its token still lasts; the locations of the agency are read all the same."""
+    """Also when it is removed while its token still lasts; the locations of the agency are read anyway."""
     ask(us)
     us.switch(uninstalled=[HOME])
     assert us.sync("locations")["locations"]
     with pytest.raises(
         NotAuthorized, match=f"the app is not installed in the sub-account {HOME}.*Install it there"
-    ) as told:
+    ) as refused:
         ask(us)
-    assert told.value.request.code == "not_installed"
+    assert refused.value.request.code == "not_installed"
     assert checked(us) == f"the app is not installed in {HOME}"
 
 
 def test_the_app_is_removed_and_installed_again(us: HighLevelTeam) -> None:
-    """Its webhooks say so: the token is dropped, and the page names the sub-account; installed again, everything works."""
+    """Its webhooks report the removal: the token is dropped, and the page names the sub-account; installed again, everything works."""
     other = us.put_location("other", name="Other")["location"]["id"]
     ask(us)
     with receiving(us) as receiver:
@@ -273,13 +273,13 @@ def test_the_app_is_removed_and_installed_again(us: HighLevelTeam) -> None:
 
 
 def shown(us: HighLevelTeam) -> tuple[str, str]:
-    """What the pages say about the connection."""
+    """What the pages show about the connection."""
     _, found = connections(SetupService("ann (test)", root=us.home.parent, environ=us.environ))
     return found.state, found.detail
 
 
 def checked(us: HighLevelTeam) -> str:
-    """What `check` says about the account."""
+    """What `check` reports about the account."""
     with us.session() as session:
         return {one.what: one.detail for one in diagnose(session, ["snapshots"])}["HighLevel account"]
 
@@ -320,7 +320,7 @@ def test_a_scope_that_the_app_lacks_is_not_a_missing_app(us: HighLevelTeam) -> N
 
 
 def test_a_client_alone_gets_no_tokens(tmp_path: Path) -> None:
-    """There is no such grant; it says how else."""
+    """There is no such grant; the message states the alternative."""
     with highlevel_team(tmp_path, **FEW) as us:
         us.changes |= APP | {"SNAPSHOTS_AUTH": "client_credentials"}
         with (

@@ -34,7 +34,7 @@ def server_of(tokens: list[str], judge: Callable[[str], bytes]) -> Callable[[Ask
 
 
 def test_many_requests_share_one_token_until_it_ends() -> None:
-    """Requests that start together fetch one token; it is fetched anew shortly before it ends."""
+    """Requests that start together fetch one token; it is fetched again shortly before it ends."""
     time = Time()
     with scripted(server_of(["t1", "t2"], lambda _: RECORD)) as server:
 
@@ -105,7 +105,7 @@ def _facts() -> OAuthFacts:
 
 
 def test_wrong_client_secret_names_the_settings() -> None:
-    """A refused client is told which settings to check, without the secret."""
+    """The refusal of a client names the settings to check, without the secret."""
     answer = reply(401, {"error": "invalid_client", "error_description": "unknown client or hush-hush"})
     with scripted(lambda _: answer) as server:
 
@@ -131,7 +131,7 @@ def test_a_token_server_in_trouble_is_tried_again() -> None:
         assert run(work()) == {"user_id": "u"}
 
 
-def test_a_profile_without_the_kind_says_so() -> None:
+def test_a_profile_without_the_kind_is_reported() -> None:
     """Credentials of a kind the profile does not know are a configuration error."""
     profile = load_profile()
     auth = profile.auth.model_copy(update={"oauth": None})

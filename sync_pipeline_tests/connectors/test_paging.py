@@ -1,4 +1,4 @@
-"""Pagers stop, whatever the other side does, and lose nothing."""
+"""Pagers stop, whatever the target does, and lose nothing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_numbered_pages_are_read_once_and_none_beyond_the_last(total: int, size:
 
 
 def test_a_server_that_cuts_pages_loses_nothing() -> None:
-    """Asked for 1,000 but given 200 a page, without a word about the last page, the walk goes on to its end."""
+    """Asked for 1,000 but given 200 a page, silently about the last page, the walk continues to its end."""
     asked: list[int] = []
     get = numbered(450, 200, says_last=False, asked=asked)
     assert run(everything(by_number(get, about=ABOUT, size=1000))) == rows(0, 450)
@@ -71,7 +71,7 @@ def test_a_server_that_cuts_pages_loses_nothing() -> None:
 
 
 def test_a_list_that_ignores_paging_is_read_once() -> None:
-    """An endpoint that always answers with everything, and never says so, is not an error."""
+    """An endpoint that always answers with everything, without stating it, is not an error."""
 
     async def get(_number: int) -> Page:
         return Page(rows(0, 250))
@@ -81,7 +81,7 @@ def test_a_list_that_ignores_paging_is_read_once() -> None:
 
 @pytest.mark.parametrize(("asked", "most"), [(200, 10_000), (5_000, 50_000), (0, 10_000)])
 def test_a_page_of_far_more_rows_than_asked_for_is_refused(asked: int, most: int) -> None:
-    """Everything at once is taken, up to a point; the message names path and counts."""
+    """A list in one page is accepted up to a limit; the message names path and counts."""
 
     def taken(count: int) -> int:
         return len(rows_of(Answer(200, {}, {"items": rows(0, count)}), ABOUT, "items", asked=asked))
@@ -108,7 +108,7 @@ def test_a_row_that_cannot_be_written_out_is_no_crash(name: str) -> None:
 
 
 def test_a_page_repeated_once_is_asked_for_again() -> None:
-    """When page 2 shows page 1 once more, the true page 2 is still read."""
+    """When page 2 shows page 1 again, the true page 2 is still read."""
     asked: list[int] = []
     honest = numbered(6, 2, says_last=True, asked=asked)
 
@@ -120,7 +120,7 @@ def test_a_page_repeated_once_is_asked_for_again() -> None:
 
 
 @pytest.mark.parametrize("period", [1, 3])
-def test_a_page_that_repeats_for_ever_is_an_error(period: int) -> None:
+def test_a_page_that_repeats_forever_is_an_error(period: int) -> None:
     """A list that goes round in circles ends with an error instead of never."""
     asked: list[int] = []
 
@@ -204,7 +204,7 @@ def test_cursors_are_followed_to_their_end(sizes: list[int]) -> None:
 
 @pytest.mark.parametrize("kind", ["same cursor", "same rows", "nothing"])
 def test_endless_cursors_are_an_error(kind: str) -> None:
-    """Cursors in a circle, the same rows under new cursors, and empty pages for ever all end with an error."""
+    """Cursors in a circle, the same rows under new cursors, and empty pages forever all end with an error."""
     turn = 0
 
     async def get(_cursor: str | None) -> tuple[list[Any], str | None]:
@@ -221,7 +221,7 @@ def test_endless_cursors_are_an_error(kind: str) -> None:
     assert turn < 200
 
 
-def test_a_list_that_goes_on_and_on_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_without_an_end_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """New rows under new cursors without end; a cursor that fits into no address; pages that are never short."""
     assert paging.MOST_PAGES == 200_000
     monkeypatch.setattr(paging, "MOST_PAGES", 2_000)

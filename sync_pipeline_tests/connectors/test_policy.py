@@ -59,8 +59,8 @@ def test_clockify(seen: AttemptResult, action: Action, says: str) -> None:
     assert (rule.action, says in rule.message) == (action, True)
 
 
-def test_a_refused_report_is_nobodys_record() -> None:
-    """A report that is refused is a mistake in the request; there is no record to set aside."""
+def test_a_refused_report_is_no_records_fault() -> None:
+    """A report that is refused is a mistake in the request; there is no record to reject."""
     assert decide(CLOCKIFY_REPORTS, AttemptResult("POST", 400, "501", JSON)).action is Action.FATAL
 
 
@@ -84,7 +84,7 @@ def test_a_refused_report_is_nobodys_record() -> None:
     ],
 )
 def test_generic_profile(seen: AttemptResult, action: Action) -> None:
-    """The generic profile's own rows stand between what any server may do and what HTTP says."""
+    """The generic profile's own rows are between what any server may do and what HTTP defines."""
     assert decide(load_profile().retry, seen).action is action
 
 

@@ -24,7 +24,7 @@ ENTITIES = {"users", "projects", "time_entries", "locations", "clients", "tasks"
 
 
 def specs() -> dict[str, EntitySpec]:
-    """The entities as they are shipped."""
+    """The entities as shipped."""
     return load_specs()
 
 
@@ -95,7 +95,7 @@ def test_such_a_comparison_is_found(code: str) -> None:
 
 
 def test_the_engine_names_no_entity() -> None:
-    """What is special about the records of one entity is said by its file and by its adapter."""
+    """What is special about the records of one entity is defined by its file and by its adapter."""
     engine = {"stages", "store", "session", "defs"}
     others = {path.name for path in PACKAGE.iterdir()} - engine
     found = []

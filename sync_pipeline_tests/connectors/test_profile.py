@@ -21,7 +21,7 @@ GENERIC = Path(load_profile.__code__.co_filename).with_name("profiles") / "gener
     ],
 )
 def test_an_entity_follows_from_the_patterns(entity: str, id_field: str, read: str, write: str) -> None:
-    """Id field and scopes follow from the patterns unless the file says otherwise, also for an invented entity."""
+    """Id field and scopes follow from the patterns unless the file states otherwise, also for a custom entity."""
     profile = load_profile()
     assert (profile.id_field(entity), profile.scope(entity), profile.scope(entity, write=True)) == (
         id_field,
@@ -56,7 +56,7 @@ def test_mistakes_are_located(old: str, new: str, message: str) -> None:
 
 @pytest.mark.parametrize(("old", "new"), [("  size: 500", "  siez: 500"), ("action: refresh", "action: relax")])
 def test_the_line_is_right(old: str, new: str) -> None:
-    """The line that is named is the line to mend, and what is wrong comes before what is therefore missing."""
+    """The line that is named is the line to correct, and what is wrong comes before what is therefore missing."""
     lines = GENERIC.read_text("utf-8").splitlines()
     number = next(n for n, line in enumerate(lines, 1) if old in line)
     with pytest.raises(ConfigError) as caught:

@@ -1,4 +1,4 @@
-"""A glimpse: some real records for one request, of time entries for two at most."""
+"""A sample: some real records for one request, of time entries for two at most."""
 
 from __future__ import annotations
 

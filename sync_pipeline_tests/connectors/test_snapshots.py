@@ -20,12 +20,12 @@ from sync_pipeline_tests.connectors.scripted import Asked, in_turn, reply, scrip
 
 
 def user(number: int, **changes: Any) -> dict[str, Any]:
-    """A user as it is sent."""
+    """A user as sent."""
     return {"user_id": f"u{number:04}", "email": f"u{number}@x.test", "role": "MEMBER"} | changes
 
 
 def test_batches_merge_and_report_each_record(sandbox: Running) -> None:
-    """More records than a batch holds: one outcome each, in order; refused ones say why; absent fields are kept."""
+    """More records than a batch holds: one outcome each, in order; refused ones with the reason; absent fields are kept."""
 
     async def work() -> None:
         async with snapshots_at(sandbox) as client:
@@ -50,7 +50,7 @@ def test_batches_merge_and_report_each_record(sandbox: Running) -> None:
 
 
 def test_records_are_read_and_deleted(sandbox: Running) -> None:
-    """A deleted record is gone; deleting it again is no error; one that never was is None."""
+    """A deleted record is no longer found; deleting it again is no error; one that never existed is None."""
 
     async def work() -> None:
         async with snapshots_at(sandbox) as client:
@@ -181,7 +181,7 @@ def test_a_refusal_repeats_no_secret() -> None:
 
 
 def test_a_batch_refused_as_a_whole_is_halved() -> None:
-    """When the whole batch is refused for one record, the others are delivered all the same."""
+    """When the whole batch is refused for one record, the others are delivered anyway."""
 
     def script(asked: Asked) -> bytes:
         items = asked.json["items"]
@@ -214,7 +214,7 @@ def test_a_batch_refused_as_a_whole_is_halved() -> None:
     ],
 )
 def test_an_answer_that_does_not_fit_the_batch_is_an_error(data: Any) -> None:
-    """Without one result for each record nothing is believed."""
+    """Without one result for each record nothing is trusted."""
     with scripted(in_turn(reply(200, data))) as server:
 
         async def work() -> None:
@@ -225,7 +225,7 @@ def test_an_answer_that_does_not_fit_the_batch_is_an_error(data: Any) -> None:
             run(work())
 
 
-def test_an_unknown_entity_is_not_gone(shared_sandbox: Running) -> None:
+def test_an_unknown_entity_is_not_deleted(shared_sandbox: Running) -> None:
     """404 for the whole entity never looks like a deleted record."""
 
     async def work() -> None:

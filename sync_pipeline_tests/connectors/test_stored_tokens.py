@@ -46,7 +46,7 @@ def client_of(vault: StoredVault, url: str, time: Time | None = None) -> Snapsho
 
 
 def ask(vault: StoredVault, url: str, time: Time | None = None, *, times: int = 1) -> list[object]:
-    """Read records with what is in the vault, all at once."""
+    """Read records with what is in the vault, all in parallel."""
 
     async def work() -> list[object]:
         async with client_of(vault, url, time) as client:
@@ -56,7 +56,7 @@ def ask(vault: StoredVault, url: str, time: Time | None = None, *, times: int = 
 
 
 def answering(*renewals: bytes | None, record: bytes = RECORD) -> Callable[[Asked], bytes | None]:
-    """A server whose token address answers in turn, the last one for ever; everything else is a record."""
+    """A server whose token address answers in turn, the last one forever; everything else is a record."""
     waiting = list(renewals)
 
     def script(asked: Asked) -> bytes | None:
@@ -132,7 +132,7 @@ def test_a_pair_another_process_renewed_is_used(sandbox: Running, vault: StoredV
 
 
 def test_a_consent_that_was_withdrawn_is_given_up(sandbox: Running, vault: StoredVault) -> None:
-    """One refresh is tried; the reason is stored; from then on nothing is sent and everybody gets that sentence."""
+    """One refresh is tried; the reason is stored; from then on nothing is sent and everyone gets that sentence."""
     vault.keep(authorized(sandbox))
     assert ask(vault, sandbox.snapshots) == [None]
     assert control(sandbox, "snapshots", revoke_consents=True)["revoked"] > 0
@@ -154,7 +154,7 @@ def test_a_consent_that_was_withdrawn_is_given_up(sandbox: Running, vault: Store
 
 
 def test_without_consent_nothing_is_sent(vault: StoredVault) -> None:
-    """An empty vault says what is missing."""
+    """An empty vault states what is missing."""
     with scripted(answering(FRESH)) as server, pytest.raises(FatalApiError, match="consent has not been given yet"):
         ask(vault, server.url)
     assert server.asked == []
@@ -169,8 +169,8 @@ def test_a_pair_without_a_refresh_token_ends(vault: StoredVault) -> None:
     assert isinstance(vault.read(), Lost)
 
 
-def test_a_cut_refresh_is_tried_once_more(vault: StoredVault) -> None:
-    """The answer did not arrive: the same token goes once more, before anybody waits."""
+def test_a_cut_refresh_is_tried_again_once(vault: StoredVault) -> None:
+    """The answer did not arrive: the same token is sent again, before anyone waits."""
     vault.keep(PAIR)
     time = Time()
     with scripted(answering(None, FRESH)) as server:
@@ -204,7 +204,7 @@ def test_a_token_address_in_trouble_loses_nothing(vault: StoredVault, answer: by
 
 
 def test_a_wrong_client_secret_loses_nothing(vault: StoredVault) -> None:
-    """The client is at fault, not the consent: mend the setting and go on."""
+    """The client is at fault, not the consent: correct the setting and continue."""
     vault.keep(PAIR)
     answer = reply(401, {"error": "invalid_client"})
     with scripted(answering(answer)) as server, pytest.raises(FatalApiError, match="SNAPSHOTS_CLIENT_SECRET"):
@@ -213,7 +213,7 @@ def test_a_wrong_client_secret_loses_nothing(vault: StoredVault) -> None:
 
 
 def test_a_server_that_keeps_the_refresh_token(vault: StoredVault) -> None:
-    """No new refresh token and no scope in the answer: both stay as they were."""
+    """No new refresh token and no scope in the answer: both stay unchanged."""
     vault.keep(PAIR)
     with scripted(answering(reply(200, {"access_token": "new"}))) as server:
         ask(vault, server.url)
@@ -316,18 +316,18 @@ def test_a_cancelled_request_does_not_lose_the_new_pair(vault: StoredVault) -> N
 def test_ctrl_c_in_a_session_does_not_lose_the_new_pair(vault: StoredVault) -> None:
     """As the stages call it, from another thread: what they gave up is stored before the loop ends."""
     vault.keep(PAIR)
-    begun = Event()
+    started = Event()
     futures: list[Future[Any]] = []
 
     def script(_: Asked) -> bytes:
-        assert begun.wait(20)
+        assert started.wait(20)
         futures[0].cancel()
         return FRESH
 
     with scripted(script) as server, start_blocking_portal() as portal:
         client = client_of(vault, server.url)
         futures.append(portal.start_task_soon(client.get, "users", "u"))
-        begun.set()
+        started.set()
         with pytest.raises(CancelledError):
             futures[0].result()
         portal.call(client.aclose)

@@ -165,7 +165,7 @@ class Browser:
         """Look at progress until nothing is under way any more."""
         pause, deadline = Event(), monotonic() + PATIENCE_SECONDS
         while (answer := self.get(path)).headers["x-under-way"] == "yes":
-            assert monotonic() < deadline, "it takes for ever"
+            assert monotonic() < deadline, "it never ends"
             pause.wait(0.05)
         return answer
 
@@ -189,7 +189,7 @@ def browsing(console: RunningConsole) -> Iterator[Browser]:
 @contextmanager
 def consoling(home: Path, time: Time | None = None, **environ: str) -> Iterator[RunningConsole]:
     """A console on a home of its own, with nothing but these variables in its environment."""
-    told = {"SYNC_HOME": str(home), "SYNC_SANDBOX_PORT": str(free_port()), **environ}
+    variables = {"SYNC_HOME": str(home), "SYNC_SANDBOX_PORT": str(free_port()), **environ}
     options = Options(port=0, **({} if time is None else {"clock": time}))  # type: ignore[arg-type]  # a clock is callable
-    with running(SetupService("Ana (console)", root=home.parent, environ=told), options) as found:
+    with running(SetupService("Ana (console)", root=home.parent, environ=variables), options) as found:
         yield found

@@ -74,7 +74,7 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
     camera.keep(ana.page, "try")
     ana.to("/live")
     ana.page.get_by_role("switch").click()
-    ana.is_told("Live syncing is on")
+    ana.sees_notice("Live syncing is on")
     camera.keep(ana.page, "live")
     subprocess.run(
         [sys.executable, "-m", "sync_pipeline.cli", "sync"], env=environ, cwd=environ["SYNC_HOME"], check=True
@@ -85,7 +85,7 @@ def _walk(ana: Walker, camera: Camera, environ: dict[str, str]) -> None:
     camera.keep(ana.page, "check")
     ana.to("/dashboard")
     ana.press("Compute now")
-    ana.is_told("Computed:")
+    ana.sees_notice("Computed:")
     camera.keep(ana.page, "dashboard")
     _rule(ana, camera)
     _automation(ana, camera)
@@ -129,7 +129,7 @@ def _with_highlevel(ana: Walker, camera: Camera, environ: dict[str, str]) -> Non
     ana.sees("Sub-account to keep records in")
     camera.keep(ana.page, "highlevel-sub-account")
     ana.press("Connect this sub-account")
-    ana.is_told("HighLevel is connected.")
+    ana.sees_notice("HighLevel is connected.")
     camera.keep(ana.page, "highlevel-prepare")
     ana.press("Make them and measure")
     ana.sees("a second record with the same Project id")
@@ -151,7 +151,7 @@ def _connect(ana: Walker, camera: Camera) -> None:
     camera.keep(ana.page, "authorize")
     ana.follow("Go to the consent page")
     ana.press("Allow")
-    ana.is_told("access was allowed")
+    ana.sees_notice("access was allowed")
     camera.keep(ana.page, "entities")
 
 

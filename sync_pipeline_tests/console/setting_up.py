@@ -1,4 +1,4 @@
-"""What somebody does at the steps, as forms: on the office's systems, entered as a custom address."""
+"""What someone does at the steps, as forms: on the office's systems, entered as a custom address."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def send(browser: Browser, path: str, fields: dict[str, Any], action: str = "sav
 
 
 def test_a_rule_is_added_changed_and_removed(desk: Browser) -> None:
-    """It is in force then, with a line of the audit trail for each change; live syncing goes on with the same configuration."""
+    """It is in force then, with a line of the audit trail for each change; live syncing continues with the same configuration."""
     with service(desk).reading() as session:
         configuration = session.fingerprint
     assert "The rule acme-hours is saved." in send(desk, NEW_RULE, RULE).text
@@ -132,7 +132,7 @@ def test_a_rule_is_added_changed_and_removed(desk: Browser) -> None:
 
 
 def test_a_ready_made_rule_is_switched(desk: Browser) -> None:
-    """On as it is shipped, with a threshold of one's own, and off; only what differs is stored."""
+    """On as shipped, with a custom threshold, and off; only what differs is stored."""
     assert "The rule not_logged is on." in send(desk, f"{HERE}/rules/not_logged", {}, "on").text
     assert "not_logged: {}" in service(desk).settings().setup_document
     same = {
@@ -173,7 +173,7 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "change", "place", "told"),
+    ("path", "change", "place", "expected"),
     [
         (NEW_RULE, {"name": "A b"}, "name", "Use up to 40 lowercase letters, digits, - and _"),
         (NEW_RULE, {"name": "budget"}, "name", "There is a rule budget already."),
@@ -198,8 +198,8 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
         (f"{HERE}/days", {"working_days": ["monday"], "holidays": "soon"}, "holidays", "Found 'soon', expected a day"),
     ],
 )
-def test_a_mistake_is_told_beside_its_field(
-    desk: Browser, path: str, change: dict[str, Any], place: str, told: str
+def test_a_mistake_is_shown_next_to_its_field(
+    desk: Browser, path: str, change: dict[str, Any], place: str, expected: str
 ) -> None:
     """One message, the summary leads to it, and all that was typed is still there; nothing is stored."""
     before = service(desk).revision()
@@ -207,7 +207,7 @@ def test_a_mistake_is_told_beside_its_field(
     answer = desk.post(path, {**typed, "action": "save"}, of=HERE)
     page = Page(answer.text)
     assert (answer.status_code, page.faults) == (422, [])
-    assert page.text.count(told) == 2  # in the summary, and at the field
+    assert page.text.count(expected) == 2  # in the summary, and at the field
     assert f"#{place}" in {link["href"] for link in page.all("a")}
     assert place in {each.get("id") for each in page.all("input", "select", "fieldset")}
     kept = [
@@ -220,7 +220,7 @@ def test_a_mistake_is_told_beside_its_field(
 
 
 def test_a_stale_form_changes_nothing(desk: Browser) -> None:
-    """Somebody else was faster; what was typed stays."""
+    """Someone else was faster; what was typed stays."""
     stale = desk.hidden(HERE)
     send(desk, f"{HERE}/days", {"working_days": ["monday", "sunday"], "holidays": "2026-12-25"})
     answer = desk.send(NEW_RULE, stale, {**RULE, "action": "save"})
@@ -233,7 +233,7 @@ def test_a_stale_form_changes_nothing(desk: Browser) -> None:
 
 
 def test_what_a_form_made_is_a_file_and_a_file_is_in_force(tmp_path: Path, office: Team) -> None:
-    """The download and the command print the same configuration; with the file the form says so and refuses."""
+    """The download and the command print the same configuration; with the file the form states that and refuses."""
     with signed_in(tmp_path / "home") as browser:
         add_facts(service(browser))
         browser.post(HERE, {"name": "ops", "address": "json://127.0.0.1:9/x"}, of=HERE)
@@ -254,8 +254,8 @@ def test_what_a_form_made_is_a_file_and_a_file_is_in_force(tmp_path: Path, offic
             *map(form_of_subscription, of_form.subscriptions)
         ]
         page = browser.page(HERE)
-        told = f"The rules and subscriptions of the file {file} are in force (SYNC_ALERT_RULES_FILE). What the console has stored is not in force."
-        assert told in page.text
+        notice = f"The rules and subscriptions of the file {file} are in force (SYNC_ALERT_RULES_FILE). What the console has stored is not in force."
+        assert notice in page.text
         assert [link["href"] for link in page.all("a") if "/settings/alerts/" in link["href"]] == [f"{HERE}/rules.yaml"]
         before = service(browser).revision()
         for path, fields in ((NEW_RULE, RULE | {"name": "other"}), (f"{HERE}/days", {"working_days": ["friday"]})):
@@ -272,7 +272,7 @@ def test_what_a_form_made_is_a_file_and_a_file_is_in_force(tmp_path: Path, offic
         with_file = at_home.with_(SYNC_ALERT_RULES_FILE=str(file))
         assert with_file("alerts", "rules", "--yaml", code=0).out == answer.text
         assert with_file("alerts", "rules", "--json", code=0).document["file"] == str(file)
-        assert told in with_file("alerts", "rules", code=0).out
+        assert notice in with_file("alerts", "rules", code=0).out
         assert "two forms of the same" in at_home("alerts", "rules", "--yaml", "--json", code=2).err
 
 
@@ -305,7 +305,7 @@ def test_a_rule_by_keyboard_in_a_real_browser(chrome: playwright.sync_api.Browse
         ana.audit()
         page.get_by_label("Fires when it").select_option("above")
         page.get_by_label("Thresholds").press("Enter")
-        ana.is_told("The rule people is saved.")
+        ana.sees_notice("The rule people is saved.")
         ana.to(NEW_SUBSCRIPTION)
         page.get_by_label("Name", exact=True).fill("acme")
         page.get_by_label("New time entries").check()
@@ -313,7 +313,7 @@ def test_a_rule_by_keyboard_in_a_real_browser(chrome: playwright.sync_api.Browse
         page.get_by_role("button", name="Preview").click()
         expect(page.get_by_text("Nothing new in the last seven days.")).to_be_focused()
         page.get_by_label("Only these clients, 1").press("Enter")
-        ana.is_told("The subscription acme is saved.")
+        ana.sees_notice("The subscription acme is saved.")
         ana.audit()
 
 
@@ -347,11 +347,11 @@ def test_what_a_person_does_first(us: Team) -> None:
         assert "The rule budget is saved." in send(browser, f"{HERE}/rules/budget", budget).text
 
         def tick(after: timedelta) -> None:
-            with us.session() as session, clock_from(begun + after):
+            with us.session() as session, clock_from(started + after):
                 compute_figures(session)
                 send_alerts(session, console="http://sync-1.localhost:8770")
 
-        begun = utc_now()
+        started = utc_now()
         tick(timedelta())
         user = us.users()[0]["id"]
         us.add_entry(user, morning(1), 9.5, projectId=project["id"], description="Plant", billable=True)

@@ -13,7 +13,7 @@ from sync_pipeline_tests.console.browsing import Browser, browsing, consoling
 
 
 def test_a_destination_is_added_tried_and_removed(desk_browser: Browser) -> None:
-    """What goes wrong is told; the address is on no page, also not in the form that is shown again."""
+    """What goes wrong is reported; the address is on no page, also not in the form that is shown again."""
     assert "There are no destinations yet" in desk_browser.get("/settings/alerts").text
     with http_sink() as sink:
         added = desk_browser.post("/settings/alerts", {"name": "ops", "address": sink.address})

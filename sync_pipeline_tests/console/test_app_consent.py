@@ -1,4 +1,4 @@
-"""HighLevel by an app: a person consents to the agency, chooses the sub-account, and is told what is wrong with either."""
+"""HighLevel by an app: a person consents to the agency, chooses the sub-account, and sees what is wrong with either."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_from_the_consent_to_the_sub_account(browser: Browser, us: Team) -> None
     us.control("POST", "highlevel", {"uninstalled": [other]})
 
     link = authorize(browser)
-    told = browser.page("/snapshots/authorize").text
-    assert "saas/location.read" in told
+    text = browser.page("/snapshots/authorize").text
+    assert "saas/location.read" in text
     query = parse_qs(urlsplit(link).query)
     assert not {"code_challenge", "code_challenge_method"} & query.keys()
     assert not VENDOR.search(query["redirect_uri"][0])
@@ -76,8 +76,8 @@ def test_from_the_consent_to_the_sub_account(browser: Browser, us: Team) -> None
     answer = connect(browser, HOME)
     assert answer.url.path == "/setup/prepare"
     assert "HighLevel is connected" in answer.text
-    told = browser.page("/connections/snapshots").text
-    assert f"of {COMPANY}, with a token for {HOME}" in told
+    text = browser.page("/connections/snapshots").text
+    assert f"of {COMPANY}, with a token for {HOME}" in text
     assert all(CLIENT_SECRET not in seen.replace(f"with the secret {CLIENT_SECRET}", "") for seen in browser.seen)
     assert foreign in offered
 
@@ -89,7 +89,7 @@ def test_from_the_consent_to_the_sub_account(browser: Browser, us: Team) -> None
 
 
 def test_the_app_is_taken_out_of_the_sub_account(browser: Browser, us: Team) -> None:
-    """Between the list and the choice: it is said beside the choice, and nothing is connected."""
+    """Between the list and the choice: it is reported next to the choice, and nothing is connected."""
     browser.get(decide(authorize(browser), "approve"))
     us.control("POST", "highlevel", {"uninstalled": [HOME]})
     answer = connect(browser, HOME)
@@ -99,7 +99,7 @@ def test_the_app_is_taken_out_of_the_sub_account(browser: Browser, us: Team) -> 
 
 def test_what_the_consent_page_would_refuse_is_said_before(browser: Browser) -> None:
     """HighLevel never sends such a person back."""
-    for change, told in (
+    for change, expected in (
         ({"app_id": "nobody"}, "does not know this client id"),
         ({"app_id": ""}, "client id is missing"),
         ({"app_secret": ""}, "client secret is missing"),
@@ -111,12 +111,12 @@ def test_what_the_consent_page_would_refuse_is_said_before(browser: Browser) -> 
     ):
         answer = browser.post("/snapshots", APP | change, of="/snapshots")
         assert answer.status_code == 422
-        assert told in Page(answer.text).text
+        assert expected in Page(answer.text).text
         assert 'href="#app_' in answer.text
 
 
 def test_a_person_refuses(browser: Browser) -> None:
-    """It is told beside the app, and can be asked again."""
+    """It is shown next to the app, and can be asked again."""
     answer = browser.get(decide(authorize(browser), "deny"))
     assert answer.status_code == 422
     assert "refused" in Page(answer.text).text

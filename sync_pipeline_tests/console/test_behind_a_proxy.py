@@ -157,8 +157,8 @@ def test_a_session_that_another_version_has_kept_is_over(two: Two) -> None:
     assert two.use(1).sign_in().status_code == 200
 
 
-def test_what_is_begun_at_one_ends_at_the_other(two: Two, office: Team) -> None:
-    """A key that was typed, the workspace chosen, and a consent that comes back: once, whoever redeems it."""
+def test_what_is_started_at_one_ends_at_the_other(two: Two, office: Team) -> None:
+    """A key that was typed, the workspace chosen, and a consent that comes back: once, whichever process redeems it."""
     two.use(0).sign_in()
     look(two.use(0), office)
     page = two.use(1).get("/clockify")
@@ -183,7 +183,7 @@ def test_what_is_begun_at_one_ends_at_the_other(two: Two, office: Team) -> None:
 
 
 def test_work_of_one_is_seen_at_the_other(two: Two) -> None:
-    """While a third instance tests the connections: both show how far it is and begin none; when it is killed, both say so."""
+    """While a third instance tests the connections: both show how far it is and begin none; when it is killed, both report it."""
     two.use(0).sign_in()
     first, second = (each.console for each in two.consoles)
     at = first.setup.now()
@@ -204,7 +204,7 @@ def test_work_of_one_is_seen_at_the_other(two: Two) -> None:
             assert (shown.headers["x-under-way"], "cut off with the console" in shown.text) == ("no", True)
 
 
-def test_the_database_alone_signs_nobody_in(two: Two, office: Team, sqlite_url: str) -> None:
+def test_the_database_alone_signs_no_one_in(two: Two, office: Team, sqlite_url: str) -> None:
     """Neither cookie nor link nor a key that was typed can be read from it."""
     two.use(0).sign_in()
     look(two.browser, office)
@@ -312,7 +312,7 @@ def shared_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
 
 
 def test_a_stranger_forwards_nothing(shared_two: Two) -> None:
-    """Who is not the proxy says nothing about the browser, true or not."""
+    """What any other sender states about the browser is ignored, true or not."""
     public = urlsplit(shared_two.proxy.url).netloc
     assert shared_two.direct(STRANGER, host="internal:8770", x_forwarded_host=public).status_code == 421
     assert shared_two.direct(STRANGER, x_forwarded_host="evil.example", x_forwarded_proto="http").status_code == 401
@@ -364,7 +364,7 @@ def test_what_would_let_anyone_in_is_refused(tmp_path: Path, environ: Mapping[st
 
 
 async def _ui(scope: Scope, receive: Receive, send: Send) -> None:
-    """In place of Dagster's pages: says whether it may only be read."""
+    """In place of Dagster's pages: states whether it may only be read."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -388,7 +388,7 @@ def ui(shared_two: Two) -> Iterator[tuple[int, SignIn]]:
 
 
 def test_the_ui_knows_users_and_sessions(ui: tuple[int, SignIn]) -> None:
-    """Only admins change something; a link that another instance made signs in; nothing is said to strangers."""
+    """Only admins change something; a link that another instance made signs in; nothing is revealed to strangers."""
     port, other = ui
     url, host = f"http://127.0.0.1:{port}", {"host": "dagster.example"}
     ana, ben = ({**host, "x-forwarded-user": name} for name in ("ana", "ben"))

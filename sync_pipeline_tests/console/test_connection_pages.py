@@ -131,7 +131,7 @@ def test_webhooks_with_their_last_events(here: Connected) -> None:
 
 
 def test_a_key_is_replaced_in_place(here: Connected) -> None:
-    """A wrong one is refused beside its field; a good one is used, and no page ever shows it."""
+    """A wrong one is refused next to its field; a good one is used, and no page ever shows it."""
     wrong = here.browser.post(f"{HERE}/key", {"secret": "a-wrong-key"})
     assert (wrong.status_code, "this api key does not exist" in Page(wrong.text).text.lower()) == (422, True)
     copy = "INSERT OR IGNORE INTO api_keys (key, kind, user_id, note) SELECT ?, kind, user_id, ? FROM api_keys WHERE key = ?"
@@ -142,7 +142,7 @@ def test_a_key_is_replaced_in_place(here: Connected) -> None:
 
 
 def test_disconnecting_asks_for_the_name(here: Connected) -> None:
-    """A page says what is forgotten and what stays; another name changes nothing; a form of an older page leads here."""
+    """A page states what is forgotten and what stays; another name changes nothing; a form of an older page leads here."""
     workspace, page = here.us.clockify("GET", "")["name"], f"{HERE}/disconnect"
     assert "What is kept" in here.text(page)
     before = here.setup.revision()
@@ -180,4 +180,4 @@ def test_the_pages_in_a_browser(desk_browser: Browser, office: Team, chrome: pla
         ana.is_refused_at("name", "Nothing was changed")
         ana.page.get_by_label("Type the name to confirm").fill("clockify")
         ana.press("Disconnect Clockify")
-        ana.is_told("Clockify is disconnected")
+        ana.sees_notice("Clockify is disconnected")

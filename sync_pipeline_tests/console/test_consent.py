@@ -1,4 +1,4 @@
-"""Consent: asked for on the other side's page, answered to the session that asked, once."""
+"""Consent: asked for on the target's page, answered to the session that asked, once."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def browser(desk_browser: Browser, office: Team) -> Browser:
     return desk_browser
 
 
-def test_somebody_allows_the_access(browser: Browser, office: Team) -> None:
-    """The page before tells where it leads and what is asked; afterwards the connection stands."""
+def test_someone_allows_the_access(browser: Browser, office: Team) -> None:
+    """The page before states where it leads and what is requested; afterwards the system is connected."""
     link = authorize(browser, office)
-    told = browser.page("/snapshots/authorize").text
-    assert urlsplit(link).netloc in told
-    assert "saas/location.read" in told
+    text = browser.page("/snapshots/authorize").text
+    assert urlsplit(link).netloc in text
+    assert "saas/location.read" in text
 
     answer = browser.get(decide(link, "approve"))
     assert answer.url.path == "/mapping"
@@ -33,8 +33,8 @@ def test_somebody_allows_the_access(browser: Browser, office: Team) -> None:
     assert all(CLIENT_SECRET not in seen.replace(f"with the secret {CLIENT_SECRET}", "") for seen in browser.seen)
 
 
-def test_somebody_refuses(browser: Browser, office: Team) -> None:
-    """That is told beside the way to sign in, and it can be asked again."""
+def test_someone_refuses(browser: Browser, office: Team) -> None:
+    """That is shown next to the way to sign in, and it can be asked again."""
     answer = browser.get(decide(authorize(browser, office), "deny"))
 
     assert answer.status_code == 422
@@ -43,7 +43,7 @@ def test_somebody_refuses(browser: Browser, office: Team) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         ("invalid_scope", "scope"),
         ("server_error", "server error"),
@@ -51,14 +51,14 @@ def test_somebody_refuses(browser: Browser, office: Team) -> None:
         ("<script>x</script>", "consent"),
     ],
 )
-def test_errors_are_told_apart(browser: Browser, office: Team, error: str, told: str) -> None:
-    """Each with what to do; what the other side says is shown as text."""
+def test_errors_are_distinguished(browser: Browser, office: Team, error: str, expected: str) -> None:
+    """Each with what to do; the target's message is shown as text."""
     state = parse_qs(urlsplit(authorize(browser, office)).query)["state"][0]
     url = f"{browser.console.url}/snapshots/callback"
     answer = browser.client.get(url, params={"error": error, "error_description": "<script>x</script>", "state": state})
 
     assert answer.status_code == 422
-    assert told in answer.text
+    assert expected in answer.text
     assert "<script>x" not in answer.text
 
 
@@ -75,7 +75,7 @@ def test_a_tampered_state_is_refused(browser: Browser, office: Team, change: str
 
 
 def test_an_answer_for_another_session_is_refused(browser: Browser, office: Team) -> None:
-    """A link with an attacker's code, sent to somebody who is signed in, connects nothing."""
+    """A link with an attacker's code, sent to someone who is signed in, connects nothing."""
     back = decide(authorize(browser, office), "approve")
     with browsing(browser.console) as other:
         assert other.get(back).status_code == 401
@@ -121,8 +121,8 @@ def test_the_first_answer_counts(browser: Browser, office: Team) -> None:
 
 
 @pytest.mark.parametrize("state", ["", "unknown", "é"])
-def test_a_state_nobody_asked_with_is_refused(browser: Browser, state: str) -> None:
-    """Whoever comes back with it, nothing is kept; the link leads to the step."""
+def test_an_unknown_state_is_refused(browser: Browser, state: str) -> None:
+    """Nothing is kept for any browser that comes back with it; the link leads to the step."""
     url = f"http://127.0.0.1:{urlsplit(browser.console.url).port}/snapshots/callback"
     answer = browser.client.get(url, params={"state": state, "code": "x"})
     assert answer.status_code == 400
@@ -139,7 +139,7 @@ def test_an_answer_is_taken_once(browser: Browser, office: Team) -> None:
 
 
 @pytest.mark.parametrize("code", ["", "forged", "<script>"])
-def test_a_wrong_code_is_told(browser: Browser, office: Team, code: str) -> None:
+def test_a_wrong_code_is_reported(browser: Browser, office: Team, code: str) -> None:
     """The other side does not redeem it."""
     state = parse_qs(urlsplit(authorize(browser, office)).query)["state"][0]
     answer = browser.client.get(f"{browser.console.url}/snapshots/callback", params={"code": code, "state": state})
@@ -161,8 +161,8 @@ def test_nothing_leads_elsewhere(browser: Browser, name: str) -> None:
     )
 
 
-def test_a_client_that_is_not_known_is_told(browser: Browser, office: Team) -> None:
-    """Before anybody is sent anywhere."""
+def test_an_unknown_client_is_reported(browser: Browser, office: Team) -> None:
+    """Before anyone is sent anywhere."""
     answer = snapshots(browser, office, auth="authorization_code", client_id="nobody", client_secret="some-secret")
 
     assert answer.status_code == 422

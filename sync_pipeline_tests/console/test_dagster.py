@@ -73,7 +73,7 @@ def link(us: Developing) -> str:
 
 
 def test_who_is_not_signed_in_sees_nothing(us: Developing, stranger: httpx.Client) -> None:
-    """No page, no query, no event stream: each is told how to get a link, with the console's own headers."""
+    """No page, no query, no event stream: each answer states how to get a link, with the console's own headers."""
     query = {"query": "{version}"}
     answers = [
         stranger.get(us.ui),

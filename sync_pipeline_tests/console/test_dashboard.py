@@ -173,7 +173,7 @@ def test_filters_are_in_the_address(us: Us) -> None:
 
 @pytest.mark.parametrize("people", ["true", "false"])
 def test_a_link_to_the_dashboard_alone(tmp_path: Path, people: str) -> None:
-    """Leads there and nowhere else; it shows whose time it is only where the setting says so."""
+    """Leads there and nowhere else; it shows whose time it is only where the setting allows it."""
     with at_home(tmp_path, SYNC_DASHBOARD_PEOPLE=people) as us, browsing(us.browser.console) as browser:
         fill(us)
         answer = browser.get(us.browser.console.link("dashboard"))
@@ -208,13 +208,13 @@ def test_a_link_to_the_dashboard_alone(tmp_path: Path, people: str) -> None:
     ],
 )
 def test_a_period_that_is_none(us: Us, query: str, why: str) -> None:
-    """Is named beside its field, and the usual one is shown."""
+    """Is named next to its field, and the usual one is shown."""
     answer = us.browser.get(f"/dashboard?{query}")
     assert (answer.status_code, why in Page(answer.text).text) == (422, True)
 
 
 def test_a_filter_that_no_database_can_hold_finds_nothing(tmp_path: Path, postgres: Server) -> None:
-    """PostgreSQL refuses NUL in a text: the page says that nothing is like that, in all its forms."""
+    """PostgreSQL refuses NUL in a text: the page reports that nothing is like that, in all its forms."""
     with at_home(tmp_path, SYNC_DATABASE_URL=postgres.create()) as us:
         fill(us)
         for name in ("client", "project", "person", "week", "currency"):

@@ -132,7 +132,7 @@ def test_a_form_of_an_old_page_still_works(browser: Browser) -> None:
 
 
 def steps_on(page: Page) -> set[str]:
-    """The steps on a page that are done or come later, as they are read."""
+    """The steps on a page that are done or come later, as read aloud."""
     if not [found for found in page.all("nav") if found.get("class") == "steps"]:
         return set()
     read = {f"{name} (done)" for name in STEPS.values()}

@@ -31,7 +31,7 @@ FORMS = (
     "host", ["evil.example", "127.0.0.1.evil.example", "evil.example:8770", "127.0.0.2", "0.0.0.0"]
 )
 def test_a_foreign_host_is_refused(browser: Browser, host: str) -> None:
-    """A name that somebody else's DNS points at loopback reaches nothing, not even the sign-in."""
+    """A name that someone else's DNS points at loopback reaches nothing, not even the sign-in."""
     assert browser.get("/", host=host).status_code == 421
     assert browser.get("/static/console.css", host=host).status_code == 421
     assert browser.get("/sign-in?token=x", host=host).status_code == 421
@@ -52,7 +52,7 @@ def test_names_of_loopback_lead_to_the_host(browser: Browser, name: str) -> None
 
 @pytest.mark.parametrize("path", ["/", "/trail", "/static/console.css"])
 def test_other_sites_read_nothing(browser: Browser, path: str) -> None:
-    """A link that a person follows leads here; what a page loads by itself does not, whatever the cookie says."""
+    """A link that a person follows leads here; what a page loads by itself does not, whatever the cookie holds."""
     link = {"sec_fetch_mode": "navigate", "sec_fetch_dest": "document"}
     for site in ("cross-site", "same-site"):
         assert browser.get(path, sec_fetch_site=site, **link).status_code == 200
@@ -106,7 +106,7 @@ def test_other_methods_are_refused(browser: Browser, method: str) -> None:
 
 @pytest.mark.parametrize("form", ["/", "/trail", "/nope"])
 def test_forms_go_only_where_there_is_one(browser: Browser, form: str) -> None:
-    """Elsewhere a POST is told so on a page."""
+    """Elsewhere a POST gets that answer on a page."""
     answer = browser.post(form)
 
     assert answer.status_code in {404, 405}
@@ -127,7 +127,7 @@ def test_huge_forms_are_refused(browser: Browser) -> None:
 
 
 def test_headers_have_an_end(console: RunningConsole) -> None:
-    """Who sends headers for ever is cut off, signed in or not."""
+    """Who sends headers forever is cut off, signed in or not."""
     port = urlsplit(console.url).port
     line = b"x: " + b"y" * 1000 + b"\r\n"
     with (
@@ -148,7 +148,7 @@ def test_headers_have_an_end(console: RunningConsole) -> None:
     ],
 )
 def test_what_is_no_form_is_refused(browser: Browser, kind: str, content: bytes) -> None:
-    """With a page that says so."""
+    """With a page that states it."""
     headers = {"content-type": kind, "origin": browser.console.url}
     answer = browser.client.post(browser.console.url + "/live", content=content, headers=headers)
 

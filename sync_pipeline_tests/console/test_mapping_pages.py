@@ -1,4 +1,4 @@
-"""The mapping's pages: one table, a field beside its preview, a draft that is published, versions, and a patch for a file."""
+"""The mapping's pages: one table, a field next to its preview, a draft that is published, versions, and a patch for a file."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_three_ways_on_from_a_draft_that_rewrites_much(live: Browser, office: Te
 
 
 def test_changes_gather_until_they_are_published(live: Browser) -> None:
-    """The bar is on every page, live syncing goes on; published, it goes on with the changes."""
+    """The bar is on every page, live syncing continues; published, it continues with the changes."""
     setup = live.console.console.setup
     saved = live.post("/mapping/drop/users", {"name": "time_zone"}, of="/mapping/users")
     assert "in the draft: it takes effect when you publish it" in saved.text
@@ -176,7 +176,7 @@ def test_changes_gather_until_they_are_published(live: Browser) -> None:
 
 
 def test_back_to_a_version(live: Browser) -> None:
-    """The list says who changed what; going back is a draft that can be discarded."""
+    """The list states who changed what; going back is a draft that can be discarded."""
     setup = live.console.console.setup
     before = setup.settings().setup_version
     setup.change({"mappings.users.fields.time_zone": "drop"}, "mapping changed", "by a script")

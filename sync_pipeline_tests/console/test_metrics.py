@@ -136,7 +136,7 @@ def test_health_is_red_while_live_syncing_is_on_and_nothing_is_evaluated(us: Tea
 
 
 def test_without_a_database_that_answers_only_that_is_scraped(tmp_path: Path) -> None:
-    """The console says so; it does not end."""
+    """The console reports it; it does not end."""
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "sync.db").write_text("This is no database.")
     metrics = Metrics(SetupService("Ana (test)", root=tmp_path, environ={"SYNC_HOME": str(tmp_path / "home")}))

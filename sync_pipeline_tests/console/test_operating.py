@@ -32,7 +32,7 @@ def setup(tmp_path: Path) -> SetupService:
 
 @pytest.fixture
 def ana(office: Team, setup: SetupService, tmp_path: Path) -> Iterator[Browser]:
-    """Somebody whose accounts are connected, and live; no daemon runs."""
+    """Someone whose accounts are connected, and live; no daemon runs."""
     office.no_faults()
     office.control("POST", "snapshots", {"keys": {SNAPSHOTS_KEY: "valid"}})
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
@@ -44,7 +44,7 @@ def ana(office: Team, setup: SetupService, tmp_path: Path) -> Iterator[Browser]:
 
 
 def test_nothing_is_running(ana: Browser, setup: SetupService) -> None:
-    """Home and step 5 say so with how to start it, until the daemon reports."""
+    """Home and step 5 report it with how to start it, until the daemon reports."""
     for path in ("/", "/live"):
         assert "nothing is syncing: no Dagster daemon has reported yet. Start it with sync-pipeline dev" in text(
             ana, path
@@ -94,7 +94,7 @@ def test_why_a_run_failed(ana: Browser, setup: SetupService) -> None:
 
 
 def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:
-    """What is no run of Dagster, and stands in no list of runs, says why beside its entity."""
+    """Of what is no run of Dagster, and in no list of runs, the reason is next to its entity."""
     with setup.reading() as session:
         at = session.now()
         sync = session.ledger("users").syncs.begin(observed_at=at, at=at)
@@ -103,7 +103,7 @@ def test_why_a_repair_was_held(ana: Browser, setup: SetupService) -> None:
 
 
 def test_what_was_declined_is_not_advised_any_more(office: Team, ana: Browser, setup: SetupService) -> None:
-    """The card of the entity and the page of the run say who declined it when and what happens next; allowed, that."""
+    """The card of the entity and the page of the run show who declined it when and what happens next; allowed, that."""
     made = [office.clockify("POST", "/projects", {"name": f"Short-lived {number}"})["id"] for number in range(8)]
     with setup.session() as session:
         office.sync_one(session, "projects")
@@ -112,7 +112,7 @@ def test_what_was_declined_is_not_advised_any_more(office: Team, ana: Browser, s
         assert office.sync_one(session, "projects").held_deletes == len(made)
     (run,) = [path for path in links(ana, "/activity?outcome=success") if path.startswith("/activity/run/")][:1]
     (asked,) = requests(setup)
-    for project in made:  # people see names, the ids beside them
+    for project in made:  # people see names, the ids next to them
         assert re.search(f"Short-lived \\d {project} deleted", text(ana, f"/approvals/{asked.approval.id}"))
     assert re.search(r"Deleting 8 projects : Short-lived \d, Short-lived \d, Short-lived \d and 5 more", text(ana, "/"))
     assert "Allow or decline it under Approvals. Open approvals" in text(ana, run)
@@ -126,7 +126,7 @@ def test_what_was_declined_is_not_advised_any_more(office: Team, ana: Browser, s
 
 
 def test_what_is_left_of_the_hour(ana: Browser, setup: SetupService) -> None:
-    """On the Free plan steps 1 and 4 say what is used, what is left and when all of it is free again."""
+    """On the Free plan steps 1 and 4 state what is used, what is left and when all of it is free again."""
     assert "Requests to Clockify" not in text(ana, "/clockify")
     setup.change({"clockify.plan": "free"}, "plan", "free")
     with setup.reading() as session:
@@ -142,21 +142,21 @@ def test_what_is_left_of_the_hour(ana: Browser, setup: SetupService) -> None:
 
 
 def test_what_was_typed_wrong_is_typed_again(office: Team, desk_browser: Browser) -> None:
-    """A key that was entered just now: nobody is sent to a variable or to a stored secret, and what is told comes first."""
+    """A key that was entered just now: no one is sent to a variable or to a stored secret, and the system's own message comes first."""
     page = look(desk_browser, office, secret=WRONG)
-    told = Page(page.text).text
+    text = Page(page.text).text
     assert (
-        "This API key does not exist. Copy it again. Keys are made under Preferences > Advanced. (Clockify GET" in told
+        "This API key does not exist. Copy it again. Keys are made under Preferences > Advanced. (Clockify GET" in text
     )
-    assert "CLOCKIFY_API_KEY" not in told
+    assert "CLOCKIFY_API_KEY" not in text
 
 
 def test_what_a_key_may_not_do_is_one_sentence(office: Team, desk_browser: Browser) -> None:
     """A key that may only read: not the same sentence for each entity."""
     look(desk_browser, office)
     choose(desk_browser, office)
-    told = Page(snapshots(desk_browser, office, api_key="sandbox-snapshots-read-only-key").text).text
-    assert "This key or token may not write projects, users and time entries." in told
+    text = Page(snapshots(desk_browser, office, api_key="sandbox-snapshots-read-only-key").text).text
+    assert "This key or token may not write projects, users and time entries." in text
 
 
 def links(browser: Browser, path: str) -> list[str]:
@@ -170,7 +170,7 @@ def text(browser: Browser, path: str) -> str:
 
 
 def test_a_write_whose_answer_was_lost_is_not_offered_again(office: Team, ana: Browser) -> None:
-    """Its page says to look first, and its button only shows the request."""
+    """Its page asks to look first, and its button only shows the request."""
     here = "/settings/operations/clockify.projects.create"
     page = Page(ana.post(here, {"in.name": "Lost on the way"}).text)
     office.fault("cut_after", "POST */projects", count=1)

@@ -1,4 +1,4 @@
-"""The pages: well-formed, labelled, titled, and safe whatever the data says."""
+"""The pages: well-formed, labelled, titled, and safe whatever the data holds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_field_has_a_label(browser: Browser, path: str) -> None:
 
 
 def test_every_page_has_a_title_of_its_own(browser: Browser) -> None:
-    """One main heading, and a title that tells the step."""
+    """One main heading, and a title that names the step."""
     titles = [browser.get(path).text.partition("<title>")[2].partition("<")[0] for path in PAGES if "?" not in path]
 
     assert [title for title, count in Counter(titles).items() if count > 1] == []
@@ -54,7 +54,7 @@ def test_every_page_has_a_title_of_its_own(browser: Browser) -> None:
     "path",
     ["/nope", "/mapping/new/nope", "/mapping/nope", "/rejects/nope", "/mapping/users/nope", f"/mapping/{SCRIPT}"],
 )
-def test_what_is_not_there_is_told_on_a_page(browser: Browser, path: str) -> None:
+def test_what_does_not_exist_is_reported_on_a_page(browser: Browser, path: str) -> None:
     """With a sentence, never a traceback."""
     answer = browser.get(path)
 
@@ -91,7 +91,7 @@ def test_an_instant_check_says_what_is_wrong_and_shows_what_it_does(browser: Bro
 
 
 def test_a_problem_is_linked_to_its_field(browser: Browser) -> None:
-    """The summary on top leads to the input, which says that it is wrong and why."""
+    """The summary on top leads to the input, which states that it is wrong and why."""
     page = Page(
         browser.post("/mapping/users", {"is_new": "1", "name": "nick", "source": "name", "transform": "nonsense"}).text
     )
@@ -110,10 +110,10 @@ def test_a_new_field_takes_no_others_place(browser: Browser) -> None:
     assert "already exists" in answer.text
 
 
-def test_a_mistake_of_ours_is_told_without_a_traceback(
+def test_a_mistake_of_ours_is_reported_without_a_traceback(
     browser: Browser, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The page has a sentence; the log says where, but not what, which may hold anything."""
+    """The page has a sentence; the log states where, but not what, which may hold anything."""
     monkeypatch.setattr(browser.console.console, "work", "a secret")
     answer = browser.get("/check")
 
@@ -125,7 +125,7 @@ def test_a_mistake_of_ours_is_told_without_a_traceback(
     assert "a secret" not in caplog.text + answer.text
 
 
-def test_a_database_that_cannot_be_used_is_told_on_the_page(tmp_path: Path) -> None:
+def test_a_database_that_cannot_be_used_is_reported_on_the_page(tmp_path: Path) -> None:
     """With the sentence of the store, on every page that needs it."""
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
         browser.sign_in()

@@ -103,7 +103,7 @@ def test_the_overview(live: Live, office: Team) -> None:
 
 
 def test_the_overview_refreshes_itself(live: Live) -> None:
-    """By a part that is asked for every five seconds, and goes on."""
+    """By a part that is requested every five seconds, and continues."""
     answer = live.browser.get("/overview/progress")
     assert (answer.status_code, answer.headers["x-under-way"]) == (200, "yes")
     assert "Status of each entity" in answer.text
@@ -173,7 +173,7 @@ def test_a_run(live: Live, office: Team) -> None:
 
 @pytest.mark.parametrize("words", ["id", "email", "name", "target"])
 def test_a_record_is_found(live: Live, words: str) -> None:
-    """By its id, an address, the beginning of a name; people see the name, and the id small beside it."""
+    """By its id, an address, the beginning of a name; people see the name, and the id small next to it."""
     user = live.user
     asked = {"id": user["id"], "email": user["email"], "name": user["name"][:-2].lower(), "target": user["id"]}[words]
     page = live.browser.page(f"/records?q={quote(asked)}")
@@ -286,7 +286,7 @@ def test_the_pages_in_a_browser(live: Live, chrome: playwright.sync_api.Browser)
 
 
 def test_a_record_is_compared_now(live: Live, office: Team) -> None:
-    """Both sides are read: what differs, and every field as it is there, folded; nothing of it is stored."""
+    """Both systems are read: what differs, and every field's current value, folded; nothing of it is stored."""
     project = office.projects()[0]
     path = f"/records/projects/{project['id']}"
     shown = Page(live.browser.post("/records/projects/compare", {"source_id": project["id"]}, of="/mapping/users").text)

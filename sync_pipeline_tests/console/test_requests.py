@@ -56,7 +56,7 @@ def newest(browser: Browser) -> WorkRequest:
 
 
 def test_pressing_twice_is_one_request(browser: Browser) -> None:
-    """Both lead to its page; the second says so. Who asked is in the audit trail, once."""
+    """Both lead to its page; the second reports it. Who asked is in the audit trail, once."""
     first, second = press(browser, **ASKED), press(browser, **ASKED)
     assert first.url.path == second.url.path == "/requests/1"
     assert "The same request is already in progress." in Page(second.text).text
@@ -124,8 +124,8 @@ def test_where_nothing_may_be_written_only_a_comparison_is_asked_for(desk_browse
     assert press(desk_browser, kind="verify").url.path == "/requests/1"
 
 
-def test_without_a_daemon_the_page_says_so(tmp_path: Path) -> None:
-    """Beside the buttons and on the page of the request; one that nobody takes can be cancelled."""
+def test_without_a_daemon_the_page_reports_it(tmp_path: Path) -> None:
+    """Next to the buttons and on the page of the request; one that no one takes can be cancelled."""
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
         browser.sign_in()
         assert "No Dagster daemon has reported yet" in browser.page("/").text
@@ -147,7 +147,7 @@ def test_without_a_daemon_the_page_says_so(tmp_path: Path) -> None:
 
 
 def test_progress_is_read_from_the_row(browser: Browser) -> None:
-    """The part that refreshes itself says whether it goes on; looking at it keeps no session alive."""
+    """The part that refreshes itself states whether it continues; looking at it keeps no session alive."""
     press(browser, **ASKED)
     with browser.console.console.setup.reading() as session:
         assert take(session.store, 1)

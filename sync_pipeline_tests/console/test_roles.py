@@ -45,7 +45,7 @@ def test_every_form_names_its_least_role() -> None:
 
 @pytest.mark.parametrize("role", ROLES)
 def test_each_route_refuses_who_may_not(console: RunningConsole, role: Role) -> None:
-    """403, a page with a sentence that names the role that is needed; whoever may is not refused for the role."""
+    """403, a page with a sentence that names the required role; a user who has it is not refused."""
     with signed_in(console, role) as browser:
         csrf = {"csrf": browser.page("/dashboard").value("csrf")}
         for path, least in LEAST_ROLES.items():
@@ -64,14 +64,14 @@ def test_each_route_refuses_who_may_not(console: RunningConsole, role: Role) -> 
 
 @pytest.mark.parametrize("role", ROLES)
 def test_the_dagster_ui_asks_who_may_look(console: RunningConsole, role: Role) -> None:
-    """It is told the role, and of those who may see the dashboard only that they are not signed in."""
+    """It sees the role, and of those who may see the dashboard only that they are not signed in."""
     with signed_in(console, role) as browser:
         cookies = {cookie.name: cookie.value for cookie in browser.client.cookies.jar}
         assert console.console.sign_in.answer({"cookies": cookies}) == (None if role == "dashboard" else role)
 
 
 def test_a_refusal_is_audited_once_a_session(console: RunningConsole) -> None:
-    """Who, what, and with which role; a script that goes on does not fill the audit trail."""
+    """Who, what, and with which role; a script that continues does not fill the audit trail."""
     with signed_in(console, "viewer") as browser:
         csrf = {"csrf": browser.page("/requests").value("csrf")}
         before = browser.page("/settings/audit").text.count("POST /setup/live needs the role admin")

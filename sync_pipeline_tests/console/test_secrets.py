@@ -23,8 +23,8 @@ def second_key(office: Team) -> str:
     return NEW
 
 
-def test_a_key_is_replaced_while_live_syncing_goes_on(desk_browser: Browser, office: Team, second_key: str) -> None:
-    """The new one is tried and used, live stays on, the old one is a fallback until it is forgotten; the trail tells all."""
+def test_a_key_is_replaced_while_live_syncing_continues(desk_browser: Browser, office: Team, second_key: str) -> None:
+    """The new one is tried and used, live stays on, the old one is a fallback until it is forgotten; the trail records all of it."""
     connect(desk_browser, office)
     desk_browser.post("/try", {"kind": "dry_run"})
     desk_browser.wait("/try/progress")
@@ -44,7 +44,7 @@ def test_a_key_is_replaced_while_live_syncing_goes_on(desk_browser: Browser, off
 
 
 @pytest.mark.parametrize(
-    ("name", "secret", "told"),
+    ("name", "secret", "expected"),
     [
         ("clockify.api_key", "a-wrong-key", "this API key does not exist"),
         ("clockify.api_key", "", "is empty"),
@@ -54,14 +54,14 @@ def test_a_key_is_replaced_while_live_syncing_goes_on(desk_browser: Browser, off
     ],
 )
 def test_what_does_not_work_is_not_taken(
-    desk_browser: Browser, office: Team, name: str, secret: str, told: str
+    desk_browser: Browser, office: Team, name: str, secret: str, expected: str
 ) -> None:
-    """It is told beside its field; the one in use stays, without a fallback."""
+    """It is reported next to its field; the one in use stays, without a fallback."""
     connect(desk_browser, office)
     answer = desk_browser.post("/secrets/rotate", {"name": name, "secret": secret})
 
     assert answer.status_code == 422
-    assert told.lower() in Page(answer.text).text.lower()
+    assert expected.lower() in Page(answer.text).text.lower()
     assert not secret or f'value="{secret}"' not in answer.text
     assert "old one kept as fallback" not in answer.text
 

@@ -59,7 +59,7 @@ def test_a_moment_in_the_zone_that_was_chosen(reader: Reader, now: datetime | No
 
 
 def test_times_of_all_pages_are_in_the_zone_without_scripts(desk_browser: Browser, office: Team) -> None:
-    """With UTC beside them; before a zone is chosen they are in UTC."""
+    """With UTC next to them; before a zone is chosen they are in UTC."""
     connect(desk_browser, office)
     with service(desk_browser).reading() as session:
         session.ledger("users").rejects.replace(
@@ -98,7 +98,7 @@ def test_what_is_chosen_is_a_version_of_the_set_up(desk_browser: Browser) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "told"),
+    ("name", "text", "expected"),
     [
         ("time_zone", "Mars/Olympus", "Mars/Olympus is not the name of a time zone, such as Europe/Berlin."),
         ("time_zone", "../../etc/passwd", "is not the name of a time zone"),
@@ -107,12 +107,12 @@ def test_what_is_chosen_is_a_version_of_the_set_up(desk_browser: Browser) -> Non
         ("rescan_days", "0", "0 is not a whole number from 1 to"),
     ],
 )
-def test_a_value_that_cannot_be_is_told_beside_its_field(browser: Browser, name: str, text: str, told: str) -> None:
+def test_an_invalid_value_is_reported_next_to_its_field(browser: Browser, name: str, text: str, expected: str) -> None:
     """Nothing of the form is stored then."""
     before = service(browser).revision()
     answer = browser.post(GENERAL, CHOSEN | {name: text}, of=GENERAL)
     assert answer.status_code == 422
-    assert told in Page(answer.text).text
+    assert expected in Page(answer.text).text
     assert service(browser).revision() == before
 
 
@@ -129,7 +129,7 @@ def test_a_value_of_the_environment_is_locked(tmp_path: Path) -> None:
 
 
 def test_the_lab_breaks_and_repairs_the_sandbox(desk_browser: Browser) -> None:
-    """Each button does what it says, by the sandbox's own controls; it is in the audit trail."""
+    """Each button does what its label states, by the sandbox's own controls; it is in the audit trail."""
     assert "Everything works" in desk_browser.page(LAB).text
     for name, one in EXPERIMENTS.items():
         if name != "reset":
@@ -207,7 +207,7 @@ def test_the_pages_in_a_browser(desk_browser: Browser, chrome: playwright.sync_a
         ana.to(GENERAL)
         ana.page.get_by_label("Time zone").fill("Asia/Kolkata")
         ana.press("Save")
-        ana.is_told("Saved.")
+        ana.sees_notice("Saved.")
         ana.to("/settings/audit")
         expect(ana.page.locator("time > span").first).to_have_text(re.compile(r"^\d\d:\d\d$"))
         expect(ana.page.locator("html")).to_have_attribute("data-zone", "Asia/Kolkata")

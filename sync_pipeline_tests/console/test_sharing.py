@@ -58,7 +58,7 @@ def test_a_link_is_redeemed_once_wherever(sign_in: SignIn, other: SharedSignIn, 
 @pytest.mark.parametrize(
     "cookies", [{}, {COOKIE: ""}, {COOKIE: "guessed"}, {"x": "y"}, {COOKIE: "x" * LONGEST}], ids=len
 )
-def test_nobody_else_is_signed_in(sign_in: SignIn, other: SharedSignIn, cookies: dict[str, str]) -> None:
+def test_no_one_else_is_signed_in(sign_in: SignIn, other: SharedSignIn, cookies: dict[str, str]) -> None:
     """Whatever cookies a request has."""
     sign_in.sessions.open(BrowserSession())
     assert not other.is_member(cookies)
@@ -78,7 +78,7 @@ def test_a_question_that_makes_no_sense_is_not_answered(sign_in: SignIn, other: 
     assert other.is_member({COOKIE: sign_in.sessions.open(BrowserSession())})
 
 
-def test_when_the_console_has_ended_nobody_is_signed_in(sign_in: SignIn) -> None:
+def test_when_the_console_has_ended_no_one_is_signed_in(sign_in: SignIn) -> None:
     """The UI that is still there shows nothing."""
     with TemporaryDirectory() as place:
         with shared(sign_in, Path(place) / "s") as at:
@@ -88,7 +88,7 @@ def test_when_the_console_has_ended_nobody_is_signed_in(sign_in: SignIn) -> None
         assert SharedSignIn(at).redeem(sign_in.links.issue()) is None
 
 
-def test_many_ask_at_once(sign_in: SignIn, other: SharedSignIn) -> None:
+def test_many_ask_in_parallel(sign_in: SignIn, other: SharedSignIn) -> None:
     """A page of the UI asks for dozens of files: no session is lost, no link is redeemed twice."""
     token = sign_in.links.issue()
     cookies = [{COOKIE: sign_in.sessions.open(BrowserSession())} for _ in range(50)]

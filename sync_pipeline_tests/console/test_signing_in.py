@@ -21,7 +21,7 @@ from sync_pipeline_tests.console.browsing import PAGES, Browser, Time, browsing,
 
 
 def test_a_link_signs_in_once(console: RunningConsole) -> None:
-    """The second browser that opens the same link stays outside and is told how to get another one."""
+    """The second browser that opens the same link stays outside and sees how to get another one."""
     link = console.link()
     with browsing(console) as first, browsing(console) as second:
         assert first.get(link).url.path == "/"
@@ -31,7 +31,7 @@ def test_a_link_signs_in_once(console: RunningConsole) -> None:
 
 
 def test_the_cookie_is_hidden_from_scripts_and_other_sites(stranger: Browser) -> None:
-    """HttpOnly, SameSite=Lax, no end date: it goes with the browser."""
+    """HttpOnly, SameSite=Lax, no expiry: it ends with the browser."""
     cookie = stranger.sign_in().history[0].headers["set-cookie"]
 
     assert {"HttpOnly", "SameSite=lax", "Path=/"} <= {part.strip() for part in cookie.split(";")}
@@ -76,7 +76,7 @@ def test_nothing_is_shown_to_who_is_not_signed_in(stranger: Browser, path: str) 
 
 
 def test_a_form_of_who_is_signed_out_changes_nothing(stranger: Browser) -> None:
-    """It is told so, too."""
+    """It is reported as well."""
     answer = stranger.client.post(stranger.console.url + "/live", data={"on": "1"})
 
     assert answer.status_code == 401
@@ -111,7 +111,7 @@ def test_a_session_ends_without_use_and_a_link_with_time(tmp_path: Path) -> None
 
 
 def test_another_process_makes_links_by_a_private_file(tmp_path: Path) -> None:
-    """`console link` signs one that works; the file is for its owner alone and goes with the console."""
+    """`console link` signs one that works; the file is for its owner alone and is removed with the console."""
     home = tmp_path / "home"
     with consoling(home) as console, browsing(console) as browser:
         assert (home / "console.json").stat().st_mode & 0o777 == 0o600
@@ -151,7 +151,7 @@ def test_a_browser_that_finds_no_names_below_localhost(tmp_path: Path) -> None:
 
 
 def test_a_host_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    """A name that others can own is none; a damaged file says how to get another one."""
+    """A name that others can own is none; a damaged file states how to get another one."""
     with pytest.raises(ConfigError, match="SYNC_CONSOLE_HOST"):
         load_settings({"SYNC_CONSOLE_HOST": "console.example"}, root=tmp_path)
     settings = load_settings({}, root=tmp_path)
@@ -162,7 +162,7 @@ def test_a_host_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_home_has_one_console(tmp_path: Path) -> None:
-    """The second one says how to reach the first."""
+    """The second one states how to reach the first."""
     with (
         consoling(tmp_path / "home"),
         pytest.raises(ConfigError, match="console link"),

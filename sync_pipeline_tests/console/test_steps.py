@@ -20,7 +20,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
-    """Connect both, add a field, try, go live, turn it off; all of it stands in the audit trail under one name."""
+    """Connect both, add a field, try, go live, turn it off; all of it is in the audit trail under one name."""
     browser = desk_browser
     connect(browser, office)
     field = {"is_new": "1", "name": "nick", "source": "name", "transform": "upper"}
@@ -62,7 +62,7 @@ def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office:
     assert browser.post("/live", {"on": "1"}).status_code == 422
 
 
-def test_a_wrong_key_is_told_beside_the_key(desk_browser: Browser, office: Team) -> None:
+def test_a_wrong_key_is_reported_next_to_the_key(desk_browser: Browser, office: Team) -> None:
     """What was typed stays, but for the secret."""
     answer = look(desk_browser, office, secret="no-such-key-at-all")
     page = Page(answer.text)
@@ -80,7 +80,7 @@ def test_a_secret_is_freed_of_what_copying_adds(desk_browser: Browser, office: T
     assert snapshots(desk_browser, office, api_key=around.format(SNAPSHOTS_KEY)).url.path == "/mapping"
 
 
-def test_a_wrong_address_is_told_beside_the_address(desk_browser: Browser, office: Team) -> None:
+def test_a_wrong_address_is_reported_next_to_the_address(desk_browser: Browser, office: Team) -> None:
     """Of either system."""
     first = Page(look(desk_browser, office, base_url="not an address").text)
     second = Page(snapshots(desk_browser, office, base_url="http://127.0.0.1:9/").text)
@@ -102,8 +102,8 @@ def test_the_first_half_of_step_1_survives_a_reload(desk_browser: Browser, offic
         assert page.value("secret") == ""
 
 
-def test_a_plain_members_key_is_told_before_it_is_connected(desk_browser: Browser, office: Team) -> None:
-    """Its workspace cannot be chosen, and why is beside it; sent all the same, it is refused."""
+def test_a_plain_members_key_is_reported_before_it_is_connected(desk_browser: Browser, office: Team) -> None:
+    """Its workspace cannot be chosen, and why is next to it; sent anyway, it is refused."""
     page = Page(look(desk_browser, office, secret="sandbox-clockify-member-key").text)
 
     assert [found for found in page.all("input") if found.get("name") == "workspace" and "disabled" not in found] == []
@@ -113,7 +113,7 @@ def test_a_plain_members_key_is_told_before_it_is_connected(desk_browser: Browse
 
 
 def test_the_profile_is_chosen_and_the_return_address_copied(desk_browser: Browser) -> None:
-    """Of the known profiles, each with what it is; another one is refused, beside it."""
+    """Of the known profiles, each with what it is; another one is refused, next to it."""
     page = desk_browser.page("/snapshots")
 
     assert "Generic: A REST API with one resource per entity" in page.text
@@ -126,7 +126,7 @@ def test_the_profile_is_chosen_and_the_return_address_copied(desk_browser: Brows
 
 
 def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Team) -> None:
-    """The page says on which day it was stored."""
+    """The page states on which day it was stored."""
     connect(desk_browser, office)
 
     assert "Stored on 20" in desk_browser.page("/clockify").text
@@ -154,7 +154,7 @@ def test_secrets_never_come_back(desk_browser: Browser, office: Team) -> None:
     browser.wait("/check/progress")
     browser.get("/check")
 
-    hints = (f"is {CLOCKIFY_KEY}.", f"is {SNAPSHOTS_KEY}.")  # the sandbox's own keys, which the pages tell
+    hints = (f"is {CLOCKIFY_KEY}.", f"is {SNAPSHOTS_KEY}.")  # the sandbox's own keys, which the pages show
     seen = "\n".join(browser.seen)
     for hint in hints:
         seen = seen.replace(hint, "")
@@ -186,7 +186,7 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
 
 
 def test_entities_are_switched_with_what_they_need(desk_browser: Browser, office: Team) -> None:
-    """A missing dependency is told; a good choice is kept."""
+    """A missing dependency is reported; a good choice is kept."""
     connect(desk_browser, office)
 
     refused = desk_browser.post("/mapping", {"entities": ["time_entries"], "start_date": "2026-02-01"})
@@ -238,8 +238,8 @@ def test_what_the_environment_gives_is_shown_and_cannot_be_changed(tmp_path: Pat
         assert page.faults == []
 
 
-def test_a_set_up_that_is_broken_is_told_on_every_page(desk_browser: Browser) -> None:
-    """With the line that is wrong; no page breaks, and all is well when it is mended."""
+def test_a_broken_set_up_is_reported_on_every_page(desk_browser: Browser) -> None:
+    """With the line that is wrong; no page breaks, and all is well when it is corrected."""
     given = desk_browser.console.console.setup.settings()
     write_document(given, "start_date: 2026-02-01\nnonsense: 1\n")
     for path in PAGES:
@@ -252,7 +252,7 @@ def test_a_set_up_that_is_broken_is_told_on_every_page(desk_browser: Browser) ->
 
 
 def test_one_sided_credentials_start_no_console(tmp_path: Path) -> None:
-    """What is missing is named at once."""
+    """What is missing is named immediately."""
     with (
         pytest.raises(ConfigError, match="SNAPSHOTS_API_KEY"),
         consoling(tmp_path / "home", CLOCKIFY_API_KEY="x" * 20),
@@ -261,7 +261,7 @@ def test_one_sided_credentials_start_no_console(tmp_path: Path) -> None:
 
 
 def test_disconnecting_forgets(desk_browser: Browser, office: Team) -> None:
-    """The system is not set up any more, and its key is gone."""
+    """The system is not set up any more, and its key is deleted."""
     connect(desk_browser, office)
 
     page = "/connections/snapshots/disconnect"
@@ -311,7 +311,7 @@ def test_scripts_in_records_are_shown_as_text(desk_browser: Browser, office: Tea
 
 
 def test_the_start_date_of_a_stale_form_is_not_taken(desk_browser: Browser) -> None:
-    """Also when the entities are as they were."""
+    """Also when the entities are unchanged."""
     everything = {"entities": ["locations", "users", "projects", "time_entries"]}
     assert "Saved." in desk_browser.post("/mapping", {**everything, "start_date": "2026-02-01"}).text
 

@@ -49,13 +49,13 @@ def test_from_an_empty_database_to_live(
             elsewhere(lambda: the_first_sync_runs(daemon))
             the_home_page_shows_it(ana)
             ana.page.get_by_role("switch").click()
-            ana.is_told("Live syncing is off")
+            ana.sees_notice("Live syncing is off")
             elsewhere(lambda: nothing_happens_by_itself(daemon))
         the_trail_tells_it(ana)
 
 
 def step_1(ana: Walker) -> None:
-    """A wrong key and a plain member's are told beside their fields; then the workspace is picked."""
+    """A wrong key and a plain member's are reported next to their fields; then the workspace is picked."""
     ana.look_up("nobody-ever-made-this-key")
     ana.is_refused_at("secret", "does not exist")
     ana.reload()
@@ -74,13 +74,13 @@ def step_1(ana: Walker) -> None:
     ana.reload()
     ana.page.get_by_label("Polaris Field Services - paid - admin").check()
     ana.press("Connect this workspace")
-    ana.is_told("Clockify is connected.")
+    ana.sees_notice("Clockify is connected.")
     ana.is_at("/setup/snapshots")
     ana.reload()
 
 
 def step_2(ana: Walker) -> None:
-    """A wrong address, a wrong key and missing scopes are told apart; consent is refused, then given."""
+    """A wrong address, a wrong key and missing scopes are distinguished; consent is refused, then given."""
     assert ana.us is not None
     ana.try_snapshots_key(base_url=ana.us.sandbox.clockify)
     ana.is_refused_at("base_url", "no such address")
@@ -101,19 +101,19 @@ def step_2(ana: Walker) -> None:
     ana.reload()
     ana.follow("Go to the consent page")
     ana.press("Allow")
-    ana.is_told("access was allowed")
+    ana.sees_notice("access was allowed")
     ana.is_at("/mapping")
     ana.to("/snapshots")
     ana.sees("Access is granted.")
 
 
 def step_3(ana: Walker) -> None:
-    """A mistake is told while it is typed; a field is added from a source field, changed, removed, and restored."""
+    """A mistake is shown while it is typed; a field is added from a source field, changed, removed, and restored."""
     assert ana.us is not None
     ana.to("/mapping")
     ana.page.get_by_label("Time entries from").fill(ana.us.days.first.isoformat())
     ana.press("Save")
-    ana.is_told("Saved.")
+    ana.sees_notice("Saved.")
     ana.reload()
     expect(ana.page.get_by_label("Time entries from")).to_have_value(ana.us.days.first.isoformat())
 
@@ -137,17 +137,17 @@ def step_3(ana: Walker) -> None:
     expect(shown.get_by_role("heading", level=3)).not_to_have_text(first)
     expect(shown.locator("ins")).to_contain_text(re.compile("[0-9A-F]{24}"))
     ana.press("Save the field")
-    ana.is_told("The field active_workspace is saved.")
+    ana.sees_notice("The field active_workspace is saved.")
     ana.reload()
 
     ana.page.get_by_role("link", name="Change active_workspace").click()
     ana.page.get_by_label("Transform 1", exact=True).select_option("lower")
     ana.press("Save the field")
-    ana.is_told("The field active_workspace is saved.")
+    ana.sees_notice("The field active_workspace is saved.")
     ana.page.get_by_role("button", name="Remove time_zone").click()
-    ana.is_told("is no longer delivered")
+    ana.sees_notice("is no longer delivered")
     ana.page.get_by_role("button", name="Restore time_zone").click()
-    ana.is_told("has its default again")
+    ana.sees_notice("has its default again")
     ana.reload()
 
     ana.to("/mapping/time_entries/description")
@@ -159,7 +159,7 @@ def step_3(ana: Walker) -> None:
 
 
 def step_4(ana: Walker) -> None:
-    """It goes on when the page is loaded again in the middle, and ends with every record and its reasons."""
+    """It continues when the page is loaded again in the middle, and ends with every record and its reasons."""
     ana.to("/live")
     expect(ana.page.get_by_text("missing")).to_have_count(2)
     ana.to("/try")
@@ -177,7 +177,7 @@ def step_4(ana: Walker) -> None:
 
 
 def step_5(ana: Walker) -> None:
-    """Everything is fulfilled; the switch turns it on, and the home page says so."""
+    """Everything is fulfilled; the switch turns it on, and the home page reports it."""
     ana.is_at("/setup/live")
     ana.go_live()
     ana.reload()
@@ -215,7 +215,7 @@ def the_first_sync_runs(daemon: Live) -> None:
 
 
 def nothing_happens_by_itself(daemon: Live) -> None:
-    """No sensor asks for a run, and each says why."""
+    """No sensor asks for a run, and each states why."""
     for name in (FIRST_SYNC, *ENTITIES):
         tick = daemon.look(name)
         assert tick.requests == []
@@ -242,7 +242,7 @@ def the_trail_tells_it(ana: Walker) -> None:
 
 
 def test_a_session_that_ended_is_taken_up_again(chrome: Browser, tmp_path: Path, office: Team) -> None:
-    """What was being typed is not taken in, and said so; a fresh link leads back, and every step is where it was."""
+    """What was being typed is not accepted, and a notice states that; a fresh link leads back, and every step is where it was."""
     time = Time()
     with consoling(tmp_path / "home", time) as console, walking(chrome, console.link(), office) as ana:
         ana.connect_clockify()
@@ -274,7 +274,7 @@ def test_from_make_dev_to_records_at_the_target(chrome: Browser, tmp_path: Path)
             ana.connect_clockify()
             ana.ask_for_consent()
             ana.press("Allow")
-            ana.is_told("access was allowed")
+            ana.sees_notice("access was allowed")
             ana.follow("Overview")
             ana.sees("Live syncing is off for this configuration.")
 
@@ -282,11 +282,11 @@ def test_from_make_dev_to_records_at_the_target(chrome: Browser, tmp_path: Path)
             project = us.clockify("POST", "/projects", {"name": name})["id"]
             ana.try_it()
             expect(ana.page.get_by_text(name)).to_have_count(2)  # the record by its name, and the field
-            assert not stands(us, project)
+            assert not is_at_target(us, project)
             ana.go_live()
             ana.follow("Overview")
             expect(ana.page.get_by_role("switch")).to_be_checked()
-            wait_for(lambda: stands(us, project), ARRIVES_SECONDS)
+            wait_for(lambda: is_at_target(us, project), ARRIVES_SECONDS)
 
             wait_for(lambda: last_success_everywhere(ana), ARRIVES_SECONDS)
             ana.to("/activity?changes=1&kind=run")
@@ -295,14 +295,14 @@ def test_from_make_dev_to_records_at_the_target(chrome: Browser, tmp_path: Path)
             expect(to_a_run).to_have_attribute("href", re.compile(f"{us.ui}/runs/[0-9a-f-]{{36}}"))
 
 
-def stands(us: Developing, project: str) -> bool:
+def is_at_target(us: Developing, project: str) -> bool:
     """Whether the project is a record of the Snapshots system."""
     key = {"X-Api-Key": "sandbox-snapshots-key"}
     return us.client.get(f"{us.sandbox}/snapshots/projects/{project}", headers=key).is_success
 
 
 def last_success_everywhere(ana: Walker) -> bool:
-    """The home page says of no entity that it was never synced."""
+    """The home page reports no entity as never synced."""
     ana.again()
     return ana.page.locator(".flows").get_by_text("never").count() == 0
 

@@ -25,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ana(chrome: Browser, home: Path, office: Team) -> Iterator[Walker]:
-    """Somebody who is signed in; nothing is set up."""
+    """Someone who is signed in; nothing is set up."""
     with (
         consoling(home) as console,
         walking(chrome, console.link(), office) as walker,

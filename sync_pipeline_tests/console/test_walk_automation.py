@@ -81,7 +81,7 @@ def switches_it_on(ana: Walker) -> None:
     ana.sees("3 locations exist")
     ana.audit()
     ana.press("Switch on")
-    ana.is_told("What exists already, 3 locations, is left alone.")
+    ana.sees_notice("What exists already, 3 locations, is left alone.")
     ana.follow("Automations")
     ana.sees("0 made")
     ana.audit()

@@ -28,7 +28,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningConsole
 
 @pytest.fixture
 def ana(chrome: Browser, console: RunningConsole, office: Team) -> Iterator[Walker]:
-    """Somebody who is signed in."""
+    """Someone who is signed in."""
     with walking(chrome, console.link(), office) as walker:
         yield walker
 
@@ -38,9 +38,9 @@ def test_secrets_are_pasted_with_what_clings_to_them(ana: Walker) -> None:
     ana.look_up(f'  "{CLOCKIFY_KEY}"  ')
     ana.sees("Signed in as")
     ana.press("Connect this workspace")
-    ana.is_told("Clockify is connected.")
+    ana.sees_notice("Clockify is connected.")
     ana.try_snapshots_key(f" '{SNAPSHOTS_KEY}' ")
-    ana.is_told("The Snapshots API is connected.")
+    ana.sees_notice("The Snapshots API is connected.")
     for path in ("/clockify", "/snapshots"):
         ana.to(path)
         ana.sees(re.compile(r"Stored on \d{4}-\d\d-\d\d"))
@@ -69,12 +69,12 @@ def test_a_whole_step_by_keyboard(ana: Walker) -> None:
     page.keyboard.press("Space")
     ana.tabs_to(page.get_by_role("button", name="Connect this workspace"))
     page.keyboard.press("Enter")
-    ana.is_told("Clockify is connected.")
+    ana.sees_notice("Clockify is connected.")
     ana.is_at("/setup/snapshots")
 
 
 def test_scripts_are_text(ana: Walker) -> None:
-    """In every field of every form, and in the names of records: shown as they are, run by nobody."""
+    """In every field of every form, and in the names of records: shown unchanged, never executed."""
     assert ana.us is not None
     ana.us.clockify("POST", "/projects", {"name": SCRIPT})
     ana.connect_clockify()
@@ -109,8 +109,8 @@ def test_scripts_are_text(ana: Walker) -> None:
     assert ana.page.locator("img, main script, main b").count() == 0
 
 
-def test_two_tabs_at_once(ana: Walker) -> None:
-    """The second to save is told, keeps what was typed, has overwritten nothing, and can save again."""
+def test_two_tabs_in_parallel(ana: Walker) -> None:
+    """The second to save gets a notice, keeps what was typed, has overwritten nothing, and can save again."""
     first, second = ana.page, ana.page.context.new_page()
     for page, name in ((first, "of_the_first"), (second, "of_the_second")):
         page.goto(f"{ana.url}/mapping/new/users?source=name")
@@ -149,7 +149,7 @@ def test_consent_is_answered_to_who_asked_once(ana: Walker, chrome: Browser, con
     ana.sees("no one has consented yet")
 
     ana.page.goto(back)
-    ana.is_told("access was allowed")
+    ana.sees_notice("access was allowed")
     ana.page.goto(back)
     expect(ana.heading).to_have_text("Not authorized")
     ana.follow("Back to the step")
@@ -160,7 +160,7 @@ def test_consent_is_answered_to_who_asked_once(ana: Walker, chrome: Browser, con
     "elsewhere", ["https://evil.example", "//evil.example", r"/\\evil.example", "javascript:alert(1)"]
 )
 def test_nothing_leads_elsewhere(ana: Walker, console: RunningConsole, elsewhere: str) -> None:
-    """Whatever an address or a form says about where to go next."""
+    """Whatever an address or a form states about where to go next."""
     for name in ("next", "back", "url", "redirect_uri", "return_to"):
         ana.page.goto(f"{console.link()}&{name}={elsewhere}")
         ana.is_at("/")
@@ -173,7 +173,7 @@ def test_nothing_leads_elsewhere(ana: Walker, console: RunningConsole, elsewhere
 
 
 def test_huge_and_empty_forms(ana: Walker) -> None:
-    """An empty form is told what it lacks, field by field; a huge one is told that it is too large."""
+    """An empty form is answered with what it lacks, field by field; a huge one with its limit."""
     ana.to("/clockify?again=1")
     ana.page.get_by_label("Region").select_option("custom")
     for name in ("Base URL of the API", "Base URL of the reports API", "Key or token"):

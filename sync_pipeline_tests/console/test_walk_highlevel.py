@@ -76,7 +76,7 @@ def connect(ana: Walker) -> None:
             ana.follow("Use another token")
     expect(ana.page.get_by_label(re.compile("Northwind Agency"))).to_be_checked()
     ana.press("Connect this sub-account")
-    ana.is_told("HighLevel is connected.")
+    ana.sees_notice("HighLevel is connected.")
     ana.is_at("/setup/prepare")
 
 
@@ -94,7 +94,7 @@ def make(ana: Walker) -> None:
 
 
 def play(ana: Walker, button: str) -> None:
-    """Somebody presses a button of the sandbox lab."""
+    """Someone presses a button of the sandbox lab."""
     ana.to("/settings/sandbox")
     ana.press(button)
     ana.sees(re.compile("Broken on purpose|Everything works"))

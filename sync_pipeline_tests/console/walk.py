@@ -1,4 +1,4 @@
-"""Somebody at a real browser: what he or she does at each step, and a watch for whatever a page must never do."""
+"""Someone at a real browser: what he or she does at each step, and a watch for whatever a page must never do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LOOKS = (
     (PHONE, "dark"),
     (PHONE, "light", "color-contrast"),
 )
-# Chromium notes each page that says no; that they say no is what tests look at.
+# Chromium notes each page with an error status; that they have one is what tests look at.
 PAGES_THAT_SAY_NO = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
 WIDER_THAN_THE_SCREEN = """
 () => [...document.querySelectorAll("body, body *")]
@@ -70,7 +70,7 @@ class Watch:
         context.on("dialog", self._dialog)
 
     def _request(self, request: Request) -> None:
-        """A link leads where it says; whatever else a page asks for is of its own origin."""
+        """A link leads where its text states; whatever else a page asks for is of its own origin."""
         to = urlsplit(request.url)
         if request.is_navigation_request():
             is_other = not is_local(to.netloc)
@@ -90,7 +90,7 @@ class Watch:
 
 @dataclass(slots=True)
 class Walker:
-    """Somebody who walks through the console; ``us`` is whose systems are connected, at addresses of their own."""
+    """Someone who walks through the console; ``us`` is whose systems are connected, at addresses of their own."""
 
     page: Page
     url: str
@@ -104,7 +104,7 @@ class Walker:
         self.page.goto(self.url + path)
 
     def is_at(self, path: str) -> None:
-        """The browser stands at this page."""
+        """The browser is at this page."""
         expect(self.page).to_have_url(re.compile(re.escape(self.url + path) + r"(\?.*)?$"))
 
     def reload(self) -> None:
@@ -115,16 +115,16 @@ class Walker:
         self.is_at(path)
 
     def again(self) -> None:
-        """Load the page once more; a page that is still on its way to the browser cannot be reloaded."""
+        """Load the page again; a page that is still on its way to the browser cannot be reloaded."""
         self.page.wait_for_load_state()
         self.page.reload()
 
     def press(self, name: str) -> None:
-        """Press a button by what it says."""
+        """Press a button by its label."""
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def follow(self, name: str) -> None:
-        """Follow a link by what it says."""
+        """Follow a link by its text."""
         self.page.get_by_role("link", name=name, exact=True).first.click()
 
     # -- seeing -------------------------------------------------------------------------------------------------
@@ -138,12 +138,12 @@ class Walker:
         """Some visible text."""
         expect(self.page.get_by_text(text).filter(visible=True).first).to_be_visible(timeout=PATIENCE_MS)
 
-    def is_told(self, text: str) -> None:
-        """A notice on top says what was done."""
+    def sees_notice(self, text: str) -> None:
+        """A notice on top states what was done."""
         expect(self.page.get_by_role("status").filter(has_text=text)).to_be_visible(timeout=PATIENCE_MS)
 
     def is_refused_at(self, name: str, text: str | re.Pattern[str]) -> None:
-        """The message stands beside the field; the field says that it is wrong; the summary on top has the focus."""
+        """The message is next to the field; the field is marked as invalid; the summary on top has the focus."""
         expect(self.page.locator(f"#{name}-problem")).to_contain_text(text, timeout=PATIENCE_MS)
         expect(self.page.locator(f"#{name}")).to_have_attribute("aria-invalid", "true")
         expect(self.page.locator(".errors")).to_be_focused()
@@ -187,7 +187,7 @@ class Walker:
         self.page.get_by_role("radio").first.check()
         self.page.get_by_label("Plan").select_option("paid")
         self.press("Connect this workspace")
-        self.is_told("Clockify is connected.")
+        self.sees_notice("Clockify is connected.")
 
     def fill_snapshots(self, way: str, base_url: str = "") -> None:
         """Step 2, but for what is secret."""
@@ -208,7 +208,7 @@ class Walker:
     def connect_snapshots(self) -> None:
         """Step 2 by API key, which works."""
         self.try_snapshots_key()
-        self.is_told("The Snapshots API is connected.")
+        self.sees_notice("The Snapshots API is connected.")
 
     def choose_highlevel(self, token: str = HOME_TOKEN) -> None:
         """Step 2 with HighLevel, up to the button."""
@@ -226,7 +226,7 @@ class Walker:
         self.is_at("/setup/snapshots/authorize")
 
     def ask_for_consent(self) -> None:
-        """Step 2 by consent, as far as the other side's page."""
+        """Step 2 by consent, as far as the target's page."""
         self.begin_consent()
         self.follow("Go to the consent page")
         expect(self.heading).to_have_text("Allow access?")
@@ -242,7 +242,7 @@ class Walker:
         self.to("/live")
         expect(self.page.get_by_text("missing")).to_have_count(0)
         self.page.get_by_role("switch").click()
-        self.is_told("Live syncing is on")
+        self.sees_notice("Live syncing is on")
         expect(self.page.get_by_role("switch")).to_be_checked()
 
     def tabs_to(self, target: Locator, most: int = 60) -> None:
@@ -257,7 +257,7 @@ class Walker:
 
 @contextmanager
 def walking(browser: Browser, link: str, us: Team | None = None) -> Iterator[Walker]:
-    """Somebody opens the link in a browser of his or her own; at the end nothing went wrong in any page.
+    """Someone opens the link in a browser of his or her own; at the end nothing went wrong in any page.
 
     No page asked another host for anything.
     """

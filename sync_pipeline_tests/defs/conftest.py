@@ -14,9 +14,9 @@ from sync_pipeline_tests.harness import Team, team
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path / "team") as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path / "team") as opened:
+        opened.sync()
+        yield opened
 
 
 @pytest.fixture

@@ -128,14 +128,14 @@ class Live:
             return receive_many(session.store, session.pair, "clockify", batch)
 
     def inbox(self, entity: str) -> InboxCounts:
-        """What stands in the inbox."""
+        """What is in the inbox."""
         with self.team.session() as session:
             return counts(session.store, session.pair).get(entity, NOBODY)
 
 
 @contextmanager
 def live(team: Team, root: Path, patch: pytest.MonkeyPatch, **changes: str) -> Iterator[Live]:
-    """Live syncing of a team; polling is off (far away) unless the settings of its seconds say otherwise."""
+    """Live syncing of a team; polling is off (far away) unless the settings of its seconds turn it on."""
     far = dict.fromkeys(("SYNC_POLL_SECONDS", "SYNC_SNAPSHOTS_POLL_SECONDS"), "86400")
     team.changes.update({**far, "SYNC_MODE": "live", "SYNC_MAX_ATTEMPTS": "1", **changes})
     for name, value in team.environ.items():

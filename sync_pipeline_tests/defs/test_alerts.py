@@ -1,4 +1,4 @@
-"""The sensor of the alerts: it finds what is open, asks whether webhooks deliver, and tells the destinations."""
+"""The sensor of the alerts: it finds what is open, asks whether webhooks deliver, and notifies the destinations."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_daemon_sends_alerts(us: Team, on: Live) -> None:
 def test_the_daemon_sends_a_heartbeat(
     on: Live, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """After each evaluation; what goes wrong with it is told without its address, and alerts are sent all the same."""
+    """After each evaluation; what goes wrong with it is reported without its address, and alerts are sent anyway."""
     caplog.set_level(logging.DEBUG)
     with heartbeats() as (url, asked):
         monkeypatch.setenv("SYNC_HEARTBEAT_URL", url)
@@ -70,7 +70,7 @@ def test_the_daemon_sends_a_heartbeat(
     "bad", ["https://[x/", "https://[abc]/", "https://host:99999/", "https://host:port/", "ftp://host"]
 )
 def test_an_address_for_heartbeats_that_is_none_is_refused(bad: str) -> None:
-    """Where it is set, not at each tick; what only the name service knows is told there."""
+    """Where it is set, not at each tick; what only the name service knows is reported there."""
     with pytest.raises(ConfigError, match="SYNC_HEARTBEAT_URL") as refused:
         load_settings({"SYNC_HEARTBEAT_URL": f"{bad}{TOKEN}"}, root=Path("/"))
     assert TOKEN not in str(refused.value)

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.outside
 
 
 def as_documented(text: str) -> str:
-    """The storage section that the docs say to put in place of ours."""
+    """The storage section that the docs give to put in place of ours."""
     docs = (ROOT / "docs" / "operations.md").read_text()
     section = docs.partition("```yaml\nstorage:\n")[2].partition("```")[0]
     assert section
@@ -51,8 +51,8 @@ def yaml_section(text: str) -> str:
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A small team that is not live, so that the daemon has nothing else to do."""
-    with team(tmp_path / "team", users=3, projects=2, locations=2, clients=1, entries=20) as everybody:
-        yield everybody
+    with team(tmp_path / "team", users=3, projects=2, locations=2, clients=1, entries=20) as opened:
+        yield opened
 
 
 @contextmanager

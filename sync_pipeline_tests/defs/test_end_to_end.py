@@ -42,7 +42,7 @@ def at_source(us: Team, kind: str = "GET") -> dict[str, int]:
 
 
 def test_one_edit_costs_one_read_and_one_write(us: Team, on: Live) -> None:
-    """A person's edit is delivered as a webhook, answered by a targeted run, and stands in Snapshots."""
+    """A person's edit is delivered as a webhook, answered by a targeted run, and is in Snapshots."""
     entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
     us.change_entry(entry, description="edited in Clockify")
     settled(us)
@@ -59,25 +59,25 @@ def test_one_edit_costs_one_read_and_one_write(us: Team, on: Live) -> None:
 
 
 def edited(us: Team, entry: Json) -> Json:
-    """Somebody edits it."""
+    """Someone edits it."""
     return us.change_entry(entry, description="edited")
 
 
 def moved(us: Team, entry: Json) -> Json:
-    """Somebody corrects the day."""
+    """Someone corrects the day."""
     return us.change_entry(entry, start=instant(morning(9, 3)), end=instant(morning(9, 4)))
 
 
 def deleted(us: Team, entry: Json) -> Json:
-    """Somebody deletes it."""
+    """Someone deletes it."""
     us.clockify("DELETE", f"/time-entries/{entry['id']}")
     return entry
 
 
-@pytest.mark.parametrize("deed", [edited, moved, deleted])
-def test_what_people_do_arrives(us: Team, on: Live, deed: Callable[[Team, Json], Json]) -> None:
+@pytest.mark.parametrize("action", [edited, moved, deleted])
+def test_what_people_do_arrives(us: Team, on: Live, action: Callable[[Team, Json], Json]) -> None:
     """Whatever it is: both sides agree afterwards, without any other sync."""
-    deed(us, next(entry for entry in us.entries() if entry["timeInterval"]["end"]))
+    action(us, next(entry for entry in us.entries() if entry["timeInterval"]["end"]))
     settled(us)
 
     assert on.drain("time_entries")
@@ -86,7 +86,7 @@ def test_what_people_do_arrives(us: Team, on: Live, deed: Callable[[Team, Json],
 
 
 def test_our_own_writes_end_as_events(us: Team, on: Live) -> None:
-    """A location changes, we write the client, Clockify tells us of it: it is read, found as we left it, and that is all."""
+    """A location changes, we write the client, Clockify sends an event: it is read, found unchanged, and nothing else happens."""
     first, second = list(us.at_snapshots("locations").values())[:2]
     us.put_location(first["location_id"], location_name="Renamed there")
     us.put_location("loc-new", location_name="Opened there")
@@ -104,8 +104,8 @@ def test_our_own_writes_end_as_events(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_a_mended_client_comes_back_once(us: Team, on: Live) -> None:
-    """Somebody edits a client, we write it back, and the event about that write leads to nothing more."""
+def test_a_corrected_client_comes_back_once(us: Team, on: Live) -> None:
+    """Someone edits a client, we write it back, and the event about that write leads to nothing more."""
     location = next(iter(us.at_snapshots("locations").values()))
     client = us.client(str(location["location_name"]))
     kept = {name: client[name] for name in ("name", "note", "email", "archived")}
@@ -113,7 +113,7 @@ def test_a_mended_client_comes_back_once(us: Team, on: Live) -> None:
     settled(us)
     us.forget_stats()
 
-    for _ in range(3):  # each round may hear of what the one before it wrote
+    for _ in range(3):  # each round may learn of what the one before it wrote
         on.tick("locations")
         settled(us)
 

@@ -58,7 +58,7 @@ def test_it_is_repeated_until_it_succeeds(us: Team, on: Live) -> None:
 
 
 def test_it_is_not_repeated_while_live_syncing_is_off(us: Team, on: Live) -> None:
-    """However long ago it failed; nor once more when its run was cancelled by a person."""
+    """However long ago it failed; nor again when its run was cancelled by a person."""
     us.fault("status", AWAY, status=503)
     nightly(on)
     us.changes["SYNC_MODE"] = "dry_run"

@@ -1,4 +1,4 @@
-"""What live syncing begins with: everything once, in order, in bounded runs; and it goes on where it was cut off."""
+"""What live syncing begins with: everything once, in order, in bounded runs; and it continues where it was cut off."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.clock
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team nothing of which was ever synced."""
-    with team(tmp_path / "team") as everybody:
-        yield everybody
+    with team(tmp_path / "team") as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_one_run_at_a_time(on: Live) -> None:
     assert on.look(NAME).requests == []
 
 
-def test_it_goes_on_where_it_was_cut_off(us: Team, on: Live) -> None:
+def test_it_continues_where_it_was_cut_off(us: Team, on: Live) -> None:
     """A run that failed is tried again after a pause, under another key; what was synced before is not."""
     us.fault("status", "GET /clockify/api/v1/workspaces/{ws}/users", status=500)
     failed = on.tick(NAME)
@@ -87,7 +87,7 @@ def test_what_was_synced_by_hand_is_not_synced_again(us: Team, on: Live) -> None
     assert on.look(NAME).requests == []
 
 
-def test_days_that_were_loaded_before_reports_are_read_once_more(us: Team, on: Live) -> None:
+def test_days_that_were_loaded_before_reports_are_read_again(us: Team, on: Live) -> None:
     """The newest first, as the version before left them; nothing is written, and then they have their facts."""
     us.sync()
     with us.session() as session, session.store.writing() as tx:
@@ -110,7 +110,7 @@ def test_days_that_were_loaded_before_reports_are_read_once_more(us: Team, on: L
 
 
 def test_nothing_happens_while_it_is_off(us: Team, on: Live) -> None:
-    """Not live: it says why, and asks for nothing."""
+    """Not live: it states why, and asks for nothing."""
     us.changes["SYNC_MODE"] = "dry_run"
     on.renew()
     tick = on.look(NAME)
@@ -119,7 +119,7 @@ def test_nothing_happens_while_it_is_off(us: Team, on: Live) -> None:
 
 
 def test_what_waits_for_an_approval_is_not_asked_for_again_and_again(us: Team, on: Live) -> None:
-    """A held rewrite is read once more only when it was allowed; what depends on it is synced meanwhile."""
+    """A held rewrite is read again only when it was allowed; what depends on it is synced meanwhile."""
     us.sync("locations", "users", "projects")
     write_mapping(us, "users.yaml", "entity: users\nfields:\n  role: {constant: MEMBER, type: text}\n")
     us.sync("users")

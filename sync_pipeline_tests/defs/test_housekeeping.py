@@ -28,8 +28,8 @@ KEPT = timedelta(days=30)
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """Both systems."""
-    with team(tmp_path / "team", entries=10) as everybody:
-        yield everybody
+    with team(tmp_path / "team", entries=10) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_a_year_of_runs_is_pruned_and_every_day_looks_the_same(us: Team, on: Liv
     assert run_files(on) == kept
     assert len(kept) < 10
     assert files[2:] == [files[2]] * 10
-    assert tags_of_nobody(on) == []
-    assert executions_of_nobody(on, kept) == []
+    assert orphaned_tags(on) == []
+    assert orphaned_executions(on, kept) == []
     assert on.look(NAME).requests == []
     us.forget_stats()
     us.sync()
@@ -82,8 +82,8 @@ def test_a_failed_day_stays_failed(us: Team, on: Live) -> None:
     assert failed.run_id not in {run.run_id for run in on.instance.get_runs()}
 
 
-def test_an_interrupted_night_is_gone_on_with(us: Team, on: Live) -> None:
-    """At most so many runs a night, the oldest first; a run half deleted is still listed, and goes the next night."""
+def test_an_interrupted_night_is_continued(us: Team, on: Live) -> None:
+    """At most so many runs a night, the oldest first; a run half deleted is still listed, and is deleted the next night."""
     for _ in range(4):
         rescan(us, on)
     settle(on, utc_now() - YEAR_BEFORE)
@@ -171,13 +171,13 @@ def run_files(on: Live) -> set[str]:
     return {path.stem for path in found} - {"index", ".db", ""}
 
 
-def tags_of_nobody(on: Live) -> list[Any]:
+def orphaned_tags(on: Live) -> list[Any]:
     """Tags of runs that are deleted."""
     with sqlite3.connect(runs_file(on)) as db:
         return db.execute("SELECT run_id FROM run_tags WHERE run_id NOT IN (SELECT run_id FROM runs)").fetchall()
 
 
-def executions_of_nobody(on: Live, kept: set[str]) -> list[str]:
+def orphaned_executions(on: Live, kept: set[str]) -> list[str]:
     """Checks that runs made which are deleted."""
     with on.instance.event_log_storage.index_connection() as tx:  # type: ignore[attr-defined]
         found = tx.execute(AssetCheckExecutionsTable.select().with_only_columns(AssetCheckExecutionsTable.c.run_id))

@@ -74,7 +74,7 @@ def defs(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
 
 
 def test_assets_and_their_lineage(defs: dg.Definitions) -> None:
-    """Each entity stands between the external asset it is read from and the one it is delivered to."""
+    """Each entity is between the external asset it is read from and the one it is delivered to."""
     graph = defs.resolve_asset_graph()
     lines = []
     for key in sorted(graph.get_all_asset_keys(), key=lambda key: key.to_user_string()):
@@ -102,7 +102,7 @@ def test_the_lineage_has_three_lanes(defs: dg.Definitions) -> None:
 
 
 def test_every_entity_has_every_check_and_every_target_is_verified(defs: dg.Definitions) -> None:
-    """No entity can forget a check; ``in_sync`` stands on the targets only."""
+    """No entity can forget a check; ``in_sync`` is on the targets only."""
     graph = defs.resolve_asset_graph()
     found = {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys}
 
@@ -118,7 +118,7 @@ def test_jobs(defs: dg.Definitions) -> None:
 
 
 def test_schedules(defs: dg.Definitions) -> None:
-    """Days often, lists nightly, both sides weekly; no two at once; each says what it costs."""
+    """Days often, lists nightly, both sides weekly; no two together; each states what it costs."""
     schedules = sorted(defs.get_repository_def().schedule_defs, key=lambda schedule: schedule.name)
 
     assert SCHEDULES.split("\n")[1:-1] == [f"{s.name} {s.cron_schedule} {s.job_name}" for s in schedules]
@@ -139,7 +139,7 @@ def test_sensors(defs: dg.Definitions) -> None:
 
 
 def test_sensors_say_first_what_they_watch(defs: dg.Definitions) -> None:
-    """Their names are those of the assets, so the first words of the description say what each is."""
+    """Their names are those of the assets, so the first words of the description state what each is."""
     said = {sensor.name: str(sensor.description) for sensor in defs.get_repository_def().sensor_defs}
 
     assert said["users"].startswith("Watches Clockify for changed users and starts the runs that sync them.")
@@ -169,7 +169,7 @@ def test_assets_lead_to_the_console(tmp_path: Path) -> None:
 
 
 def test_the_switch_needs_no_restart(defs: dg.Definitions) -> None:
-    """Sensors and schedules always look whether live syncing is on; what they do when it is not, they say."""
+    """Sensors and schedules always look whether live syncing is on; what they do when it is not, they report."""
     repository = defs.get_repository_def()
 
     assert {sensor.default_status.value for sensor in repository.sensor_defs} == {"RUNNING"}
@@ -203,7 +203,7 @@ def test_only_time_entries_are_partitioned(defs: dg.Definitions) -> None:
 
 
 def test_assets_describe_themselves(defs: dg.Definitions) -> None:
-    """Description, kinds, owners, group, column schema and column lineage are there for everybody to read."""
+    """Description, kinds, owners, group, column schema and column lineage are there for everyone to read."""
     graph = defs.resolve_asset_graph()
     for name in ENTITIES:
         node = graph.get(dg.AssetKey(name))

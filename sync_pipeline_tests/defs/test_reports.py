@@ -59,7 +59,7 @@ def test_a_changed_entry_materializes_its_month_once(us: Team, on: Live) -> None
 
 
 def test_revenue_is_read_again_although_no_entry_changes(us: Team, on: Live) -> None:
-    """Figures that a person computed leave it to the job; while the other side is down it is asked for once an hour."""
+    """Figures that a person computed leave it to the job; while the target is down it is asked for once an hour."""
     with us.session() as session:
         up_to_date(session)
     assert len(on.look(NAME).requests) == 1

@@ -1,4 +1,4 @@
-"""Requests: what was asked for in the console becomes runs, and what became of them is in the request."""
+"""Requests: what was asked for in the console becomes runs, and their outcome is in the request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Asked:
 
     @property
     def now(self) -> WorkRequest:
-        """The request as it is now."""
+        """The current request."""
         with self._us.session() as session:
             found = request_of(session.store, self.number)
         assert found is not None
@@ -60,7 +60,7 @@ def work_off(on: Live, most: int = 12) -> list[str]:
         jobs += tick.jobs
         if not tick.requests:
             return jobs
-    raise AssertionError("it goes on for ever")
+    raise AssertionError("it does not end")
 
 
 def test_sync_now_syncs_everything_in_dependency_order(us: Team, on: Live) -> None:
@@ -94,7 +94,7 @@ def test_the_same_run_is_not_asked_for_twice(us: Team, on: Live) -> None:
 
 
 def test_a_run_that_was_killed_ends_its_request(us: Team, on: Live) -> None:
-    """Failed with its reason, never running for ever; what depends on it is named as not tried."""
+    """Failed with its reason, never running forever; what depends on it is named as not tried."""
     asked = Asked(us, "sync")
     for request in on.look(NAME).requests:
         on.instance.report_run_failed(on.queue(request), "The process of this run ended without reporting a result.")
@@ -158,7 +158,7 @@ def test_what_is_held_is_not_done(us: Team, on: Live) -> None:
 def test_where_nothing_may_be_written_nothing_is_sent(
     us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The request says so instead of ending green; a comparison may read."""
+    """The request reports it instead of ending green; a comparison may read."""
     with live(us, tmp_path / "dry", monkeypatch, SYNC_MODE="dry_run") as on:
         asked, read = Asked(us, "sync", entity="users"), Asked(us, "verify", entity="users")
         assert work_off(on) == ["verify_users"]
@@ -297,7 +297,7 @@ def test_a_paused_backfill_is_resumed_by_its_request(us: Team, on: Live) -> None
 
 
 def test_a_backfill_that_a_command_resumes_stays_with_its_request(us: Team, on: Live) -> None:
-    """`sync-pipeline backfills resume` asks for the days that are left; the request goes on with those."""
+    """`sync-pipeline backfills resume` asks for the days that are left; the request continues with those."""
     asked = Asked(us, "backfill", entity="time_entries", first=us.days.keys[0], last=us.days.keys[1])
     on.tick(NAME)
     (first,) = asked.now.runs

@@ -1,4 +1,4 @@
-"""What people filter runs by, and what a run says of itself in the UI."""
+"""What people filter runs by, and what a run shows of itself in the UI."""
 
 from __future__ import annotations
 
@@ -130,15 +130,15 @@ def test_the_entity_of_a_single_asset() -> None:
 
 
 def test_the_process_is_hidden_and_that_of_an_earlier_version_understood(on: Live) -> None:
-    """The UI shows no hidden tag; a run that the version before has started is known to be gone, or to be there."""
+    """The UI shows no hidden tag; of a run that the version before has started it is known whether it lives."""
     for tag in (PROCESS_TAG, LOCK_TAG):
         assert get_tag_type(tag) == TagType.HIDDEN  # type: ignore[no-untyped-call]
-    for process, gone in (("1@1@" + own_process().rpartition("@")[2], True), (own_process(), False)):
+    for process, has_ended in (("1@1@" + own_process().rpartition("@")[2], True), (own_process(), False)):
         tags: dict[str, Any] = {EARLIER_NAMES[PROCESS_TAG]: process, EARLIER_NAMES[LOCK_TAG]: "true"}
         run = on.instance.create_run_for_job(
             on.defs.resolve_job_def("sync_users"), tags=tags, status=dg.DagsterRunStatus.STARTED
         )
-        assert process_has_ended(run) is gone
+        assert process_has_ended(run) is has_ended
         name_process(on.instance, run)
         named = on.instance.get_run_by_id(run.run_id)
         assert named is not None

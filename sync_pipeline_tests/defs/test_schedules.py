@@ -1,4 +1,4 @@
-"""Schedules: the runs they ask for do what they say, and none begins while the last one has not ended."""
+"""Schedules: the runs they ask for do what they state, and none begins while the last one has not ended."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def turn(on: Live, name: str) -> tuple[list[dg.RunRequest], str]:
     return requests, data.skip_message or ""
 
 
-def test_the_re_scan_finds_what_no_event_told(us: Team, on: Live) -> None:
+def test_the_re_scan_finds_what_no_event_reported(us: Team, on: Live) -> None:
     """A recent entry whose event was lost arrives; one from before the recent days waits for the weekly verify."""
     user = us.users()[0]["id"]
     recent, old = us.add_entry(user, morning(2)), us.add_entry(user, morning(15))
@@ -80,7 +80,7 @@ def test_the_nightly_pass_reads_a_small_entity_in_full(us: Team, on: Live, entit
 
 
 def test_the_weekly_verify_repairs(us: Team, on: Live) -> None:
-    """Somebody's edit at the target is found and put right."""
+    """Someone's edit at the target is found and corrected."""
     victim = next(iter(us.at_snapshots("users")))
     us.snapshots("PUT", f"/users/{victim}", {"name": "Somebody Else"})
     (request,) = turn(on, "weekly_verify_users")[0]
@@ -90,7 +90,7 @@ def test_the_weekly_verify_repairs(us: Team, on: Live) -> None:
 
 
 def test_a_turn_is_skipped_while_the_last_run_has_not_ended(us: Team, on: Live) -> None:
-    """The same job is still queued: the schedule says so and asks for nothing."""
+    """The same job is still queued: the schedule reports it and asks for nothing."""
     (request,) = turn(on, "nightly_users")[0]
     queued = on.queue(request)
     requests, said = turn(on, "nightly_users")
@@ -158,23 +158,23 @@ def test_a_change_overtakes_the_queued_runs_of_a_backfill(us: Team, on: Live) ->
 
 
 def started(on: Live, job: str, process: str) -> dg.DagsterRun:
-    """A run that says it is executed by that process."""
+    """A run that states it is executed by that process."""
     made = on.instance.create_run_for_job(
         on.defs.resolve_job_def(job), tags={PROCESS_TAG: process}, status=dg.DagsterRunStatus.STARTED
     )
-    on.instance.report_engine_event("It has begun.", made)
+    on.instance.report_engine_event("It has started.", made)
     return made
 
 
 def health(on: Live, run: dg.DagsterRun) -> WorkerStatus:
-    """What Dagster's run monitoring is told about a run."""
+    """What Dagster's run monitoring receives about a run."""
     found = on.instance.get_run_by_id(run.run_id)
     assert found is not None
     return on.instance.run_launcher.check_run_worker_health(found).status
 
 
-def test_a_run_whose_process_is_gone_costs_no_turn(us: Team, on: Live) -> None:
-    """Killed while it was going on: Dagster's monitoring hears of it, and the schedule asks for the next one."""
+def test_a_run_whose_process_has_ended_costs_no_turn(us: Team, on: Live) -> None:
+    """Killed while it was going on: Dagster's monitoring is notified, and the schedule asks for the next one."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         name = name_of(process.pid)
     killed = started(on, "sync_users", str(name))
@@ -185,7 +185,7 @@ def test_a_run_whose_process_is_gone_costs_no_turn(us: Team, on: Live) -> None:
 
 
 def test_a_run_that_ends_while_it_is_looked_at_has_not_failed(us: Team, on: Live) -> None:
-    """It had not ended when the runs were listed, and its process is gone a moment later: it stays a success."""
+    """It had not ended when the runs were listed, and its process has ended a moment later: it stays a success."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         name = name_of(process.pid)
     run = started(on, "sync_users", str(name))
@@ -224,7 +224,7 @@ def test_a_run_of_another_machine_lives_as_long_as_it_holds_its_lock(us: Team, o
 
 
 def test_a_run_of_a_version_without_locks_is_believed_for_a_day(us: Team, on: Live) -> None:
-    """On another machine nobody can see whether it lives; here its process tells."""
+    """On another machine no one can see whether it lives; here its process shows it."""
     elsewhere = started(on, "sync_users", "1@1@elsewhere")
     url = us.settings().store_url
     assert health(on, elsewhere) == WorkerStatus.RUNNING

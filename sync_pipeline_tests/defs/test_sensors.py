@@ -24,10 +24,10 @@ ENTRY = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path / "team") as everybody:
-        everybody.sync()
-        everybody.forget_stats()
-        yield everybody
+    with team(tmp_path / "team") as opened:
+        opened.sync()
+        opened.forget_stats()
+        yield opened
 
 
 def stopped(us: Team) -> list[Json]:
@@ -36,7 +36,7 @@ def stopped(us: Team) -> list[Json]:
 
 
 def test_an_edit_arrives_by_one_read_and_one_write(us: Team, on: Live) -> None:
-    """One event: a targeted run that reads and writes once, closes it and says what it did; the next tick is quiet."""
+    """One event: a targeted run that reads and writes once, closes it and reports what it did; the next tick is quiet."""
     entry = stopped(us)[0]
     edited = us.change_entry(entry, description="edited")
     on.event("TIME_ENTRY_UPDATED", "time_entries", edited)
@@ -46,14 +46,14 @@ def test_an_edit_arrives_by_one_read_and_one_write(us: Team, on: Live) -> None:
     assert us.requests()[ENTRY] == 1
     assert us.writes() == {"time_entries": 1}
     assert us.at_snapshots("time_entries")[entry["id"]]["description"] == "edited"
-    told = metadata_of(tick.runs[0], "time_entries")
-    assert (told["updated"], told["records"], told["events"]) == (1, entry["id"], "1")
+    metadata = metadata_of(tick.runs[0], "time_entries")
+    assert (metadata["updated"], metadata["records"], metadata["events"]) == (1, entry["id"], "1")
     assert on.inbox("time_entries").open == 0
     assert on.tick("time_entries").requests == []
 
 
 def test_a_targeted_run_marks_no_partition_and_makes_no_batch_stale(us: Team, on: Live) -> None:
-    """A batch that was read before it is loaded after it all the same, and the newer row stays."""
+    """A batch that was read before it is loaded after it anyway, and the newer row stays."""
     entry = stopped(us)[0]
     with us.session() as session:
         older = us.validated(session, "time_entries")
@@ -92,18 +92,18 @@ def test_a_new_entry_brings_its_new_project_along(us: Team, on: Live) -> None:
 
 def test_a_delete_follows_and_is_confirmed(us: Team, on: Live) -> None:
     """The entry, a witness that lives, and the proof that the key sees everything: then one delete."""
-    gone = stopped(us)[0]
-    us.clockify("DELETE", f"/time-entries/{gone['id']}")
-    on.event("TIME_ENTRY_DELETED", "time_entries", gone)
+    deleted = stopped(us)[0]
+    us.clockify("DELETE", f"/time-entries/{deleted['id']}")
+    on.event("TIME_ENTRY_DELETED", "time_entries", deleted)
     us.forget_stats()
     on.drain("time_entries")
     assert us.requests()[ENTRY] == 2
-    assert gone["id"] not in us.at_snapshots("time_entries")
+    assert deleted["id"] not in us.at_snapshots("time_entries")
     converged(us)
 
 
 def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None:
-    """When an entry that lives reads as gone, too, the deleted one stays - unconfirmed."""
+    """When an existing entry reads as deleted, too, the deleted one stays - unconfirmed."""
     entry = stopped(us)[0]
     on.event("TIME_ENTRY_DELETED", "time_entries", entry)
     us.fault("status", "GET */time-entries/*", status=400, body={"code": 501, "message": "TIMEENTRY doesn't belong"})
@@ -119,14 +119,14 @@ def test_an_id_of_another_workspace_confirms_nothing(us: Team, on: Live) -> None
     converged(us)
 
 
-def test_a_witness_that_is_gone_as_well_is_no_witness(us: Team, on: Live) -> None:
-    """Another entry was deleted and nobody told: the delete we heard of is confirmed by one that does live."""
-    silent, told = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
-    for entry in (silent, told):
+def test_a_witness_that_is_deleted_as_well_is_no_witness(us: Team, on: Live) -> None:
+    """Another entry was deleted without an event: the delete we received is confirmed by one that still exists."""
+    silent, reported = sorted(stopped(us), key=lambda entry: str(entry["id"]))[:2]
+    for entry in (silent, reported):
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
-    on.event("TIME_ENTRY_DELETED", "time_entries", told)
+    on.event("TIME_ENTRY_DELETED", "time_entries", reported)
     on.drain("time_entries")
-    assert told["id"] not in us.at_snapshots("time_entries")
+    assert reported["id"] not in us.at_snapshots("time_entries")
     assert silent["id"] in us.at_snapshots("time_entries")
     assert on.inbox("time_entries").open == 0
     us.sync("time_entries")
@@ -137,13 +137,13 @@ def test_deletes_beyond_what_a_run_may_look_up_do_not_wait_for_the_next_full_rea
     """More entries of a day vanished than one run may confirm: the events of the others stay open until they are, too."""
     us.changes |= {"SYNC_MAX_CONFIRMATIONS": "3", "SYNC_MAX_DELETE_SHARE": "1"}
     on.renew()
-    gone = stopped(us)[:25]
-    for entry in gone:
+    deleted = stopped(us)[:25]
+    for entry in deleted:
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
-    on.events("TIME_ENTRY_DELETED", "time_entries", gone)
+    on.events("TIME_ENTRY_DELETED", "time_entries", deleted)
     on.drain("time_entries")
     assert on.inbox("time_entries").open == 0
-    assert not us.at_snapshots("time_entries").keys() & {entry["id"] for entry in gone}
+    assert not us.at_snapshots("time_entries").keys() & {entry["id"] for entry in deleted}
     converged(us)
 
 
@@ -154,15 +154,15 @@ def test_a_moved_entry_keeps_its_row(us: Team, on: Live) -> None:
     moved = us.change_entry(entry, start=instant(start), end=instant(start.replace(hour=4)))
     on.event("TIME_ENTRY_UPDATED", "time_entries", moved)
     (run,) = on.tick("time_entries").runs
-    told = metadata_of(run, "time_entries")
-    assert (told["updated"], told.get("created"), told.get("deleted")) == (1, None, None)
+    metadata = metadata_of(run, "time_entries")
+    assert (metadata["updated"], metadata.get("created"), metadata.get("deleted")) == (1, None, None)
     with us.session() as session:
         known = session.ledger("time_entries").lookup([entry["id"]])
         assert known[entry["id"]].partition == start.date().isoformat()
     converged(us)
 
 
-def test_what_is_invalid_is_set_aside_and_judged_anew(us: Team, on: Live) -> None:
+def test_what_is_invalid_is_rejected_and_checked_again(us: Team, on: Live) -> None:
     """A targeted run judges exactly its own records: their rejects come and go, those of others stay."""
     project = us.projects()[0]
     us.fault("status", f"GET */projects/{project['id']}", status=200, body={**project, "name": "x" * 251}, count=1)
@@ -247,7 +247,7 @@ def test_many_changes_become_few_runs(us: Team, on: Live) -> None:
 
 
 def test_many_deletes_of_what_we_never_had_end(us: Team, on: Live) -> None:
-    """Events about entries nobody knows: their days are read, then they are looked up one by one, and all are closed."""
+    """Events about entries no one knows: their days are read, then they are looked up one by one, and all are closed."""
     user = us.users()[0]["id"]
     made = [us.add_entry(user, morning(2, hour)) for hour in range(23)]
     for entry in made:
@@ -279,7 +279,7 @@ def while_it_listens(us: Team, on: Live, happens: Callable[[], object]) -> None:
     on.patch.setattr("sync_pipeline.defs.sensors.sleep", lambda _: next(once, lambda: None)())
 
 
-def test_a_sensor_that_listens_hears_at_once(us: Team, on: Live) -> None:
+def test_a_sensor_that_listens_is_notified_immediately(us: Team, on: Live) -> None:
     """An event that comes in during a tick is answered by that tick."""
     edited = us.change_entry(stopped(us)[0], description="at once")
     while_it_listens(us, on, lambda: on.event("TIME_ENTRY_UPDATED", "time_entries", edited))
@@ -288,7 +288,7 @@ def test_a_sensor_that_listens_hears_at_once(us: Team, on: Live) -> None:
 
 
 def test_a_sensor_that_listens_notices_the_end_of_a_run(us: Team, on: Live) -> None:
-    """What a run stood in the way of is asked for as soon as it has ended."""
+    """What a run blocked is requested as soon as it has ended."""
     on.event("TIME_ENTRY_UPDATED", "time_entries", stopped(us)[0])
     queued = on.queue(on.tick("time_entries", run=False).requests[0])
     on.event("TIME_ENTRY_UPDATED", "time_entries", stopped(us)[1])
@@ -299,7 +299,7 @@ def test_a_sensor_that_listens_notices_the_end_of_a_run(us: Team, on: Live) -> N
 
 @pytest.mark.parametrize("seconds", ["1", "30"])
 def test_a_stream_of_events_does_not_hold_a_tick(us: Team, on: Live, seconds: str) -> None:
-    """Events come in at every look while a run is in the way: the tick ends all the same, and looks no faster for it."""
+    """Events come in at every look while a run is in the way: the tick ends anyway, and looks no faster for it."""
     entry, other = stopped(us)[:2]
     on.event("TIME_ENTRY_UPDATED", "time_entries", entry)
     queued = on.queue(on.tick("time_entries", run=False).requests[0])
@@ -321,7 +321,7 @@ def test_a_stream_of_events_does_not_hold_a_tick(us: Team, on: Live, seconds: st
 
 
 def test_a_sensor_that_looks_rarely_does_not_listen(us: Team, on: Live) -> None:
-    """It looks once and is done: with the usual interval nobody waits for seconds."""
+    """It looks once and is done: with the usual interval no one waits for seconds."""
     on.patch.setattr("sync_pipeline.defs.sensors.sleep", lambda _: pytest.fail("it waits"))
     assert on.tick("time_entries").said == "nothing new"
     assert us.users()
@@ -341,8 +341,8 @@ def test_a_sensor_that_cannot_reach_clockify_says_why_and_recovers_alone(us: Tea
     assert on.cursors["users"] != before
 
 
-def test_a_clockify_that_hangs_is_told_in_time(us: Team, on: Live) -> None:
-    """It takes the request and is silent: the tick ends before Dagster would end it, says so, and keeps its cursor."""
+def test_a_clockify_that_hangs_is_reported_in_time(us: Team, on: Live) -> None:
+    """It takes the request and is silent: the tick ends before Dagster would end it, reports it, and keeps its cursor."""
     us.changes["SYNC_POLL_SECONDS"] = "1"
     on.renew()
     before = on.cursors["users"] = orjson.dumps({"polled": "2026-01-01T00:00:00+00:00"}).decode()
@@ -356,7 +356,7 @@ def test_a_clockify_that_hangs_is_told_in_time(us: Team, on: Live) -> None:
     assert on.cursors["users"] != before
 
 
-def test_a_wrong_key_is_told(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_key_is_reported(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bad settings reach the UI as words, not as a traceback; the secret does not."""
     monkeypatch.setenv("CLOCKIFY_API_KEY", "wrong-key-s3cret")
     on.cursors["projects"] = None

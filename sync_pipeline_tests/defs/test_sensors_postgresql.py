@@ -22,18 +22,18 @@ __all__ = ["postgres"]  # a fixture of the store's tests
 @pytest.fixture
 def us(tmp_path: Path, postgres: Server) -> Iterator[Team]:
     """A team that is in step and remembers so in PostgreSQL."""
-    with team(tmp_path / "team") as everybody:
-        everybody.changes["SYNC_DATABASE_URL"] = postgres.create()
-        everybody.sync()
-        yield everybody
+    with team(tmp_path / "team") as opened:
+        opened.changes["SYNC_DATABASE_URL"] = postgres.create()
+        opened.sync()
+        yield opened
 
 
 def test_few_and_many_changes_arrive(us: Team, on: Live) -> None:
     """One by its id, thirty by their days, a deleted one: each event is closed by a run, and both sides agree."""
-    first, gone, *others = (entry for entry in us.entries() if entry["timeInterval"]["end"])
+    first, deleted, *others = (entry for entry in us.entries() if entry["timeInterval"]["end"])
     on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(first, description="edited"))
-    us.clockify("DELETE", f"/time-entries/{gone['id']}")
-    on.event("TIME_ENTRY_DELETED", "time_entries", gone)
+    us.clockify("DELETE", f"/time-entries/{deleted['id']}")
+    on.event("TIME_ENTRY_DELETED", "time_entries", deleted)
     (few,) = on.drain("time_entries")
     assert few.jobs == ["changes_time_entries"]
 
@@ -46,16 +46,16 @@ def test_few_and_many_changes_arrive(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_an_edited_client_is_mended_and_our_echo_ends(us: Team, on: Live) -> None:
+def test_an_edited_client_is_corrected_and_our_echo_ends(us: Team, on: Live) -> None:
     """The sensor of locations compares, pulls and rests."""
     location = next(iter(us.at_snapshots("locations").values()))
     client = us.client(str(location["location_name"]))
     kept = {name: client[name] for name in ("name", "note", "email", "archived")}
     us.clockify("PUT", f"/clients/{client['id']}", {**kept, "address": "Somebody's idea"})
-    told = {"id": client["id"], "name": client["name"]}
+    body = {"id": client["id"], "name": client["name"]}
     us.forget_stats()
-    for _ in range(3):  # Clockify says the same each time: an address is not in a client's event
-        assert on.event("CLIENT_UPDATED", "locations", told)
+    for _ in range(3):  # Clockify sends the same each time: an address is not in a client's event
+        assert on.event("CLIENT_UPDATED", "locations", body)
         on.drain("locations")
 
     assert us.writes() == {"clients": 1}
@@ -65,7 +65,7 @@ def test_an_edited_client_is_mended_and_our_echo_ends(us: Team, on: Live) -> Non
 
 @pytest.mark.parametrize("is_declared_dead", [True, False])
 def test_a_run_whose_lock_was_lost_writes_only_if_it_gets_it_again(us: Team, on: Live, is_declared_dead: bool) -> None:
-    """Its connection ends while it reads. Nobody saw it: it goes on. Somebody declared it dead: it sends nothing."""
+    """Its connection ends while it reads. No one saw it: it continues. Someone declared it dead: it sends nothing."""
     us.put_location(next(iter(us.at_snapshots("locations"))), location_name="New name")
     us.forget_stats()
     url = us.changes["SYNC_DATABASE_URL"]
@@ -74,8 +74,8 @@ def test_a_run_whose_lock_was_lost_writes_only_if_it_gets_it_again(us: Team, on:
     def lose(progress: Progress) -> None:
         if progress.stage == "extract" and not ended:
             if is_declared_dead:
-                with psycopg.connect(url) as somebody:
-                    somebody.execute("UPDATE run_locks SET dead_at = now()")
+                with psycopg.connect(url) as other:
+                    other.execute("UPDATE run_locks SET dead_at = now()")
             ended.append(end_locks(url))
 
     listening = reporting.set(lose)

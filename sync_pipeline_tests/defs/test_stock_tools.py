@@ -42,7 +42,7 @@ pytestmark = pytest.mark.outside
 
 @dataclass(frozen=True, slots=True)
 class Checkout:
-    """A directory with what a clone has; nobody has set anything."""
+    """A directory with what a clone has; no one has set anything."""
 
     root: Path
     run_id: str = ""
@@ -148,7 +148,7 @@ def _ids(listed: str) -> set[str]:
 
 
 def test_a_home_without_our_storage(checkout: Checkout, tmp_path: Path) -> None:
-    """It works, and a command names it once, with the line to add; with that line nothing is said."""
+    """It works, and a command names it once, with the line to add; with that line nothing is printed."""
     printed = checkout.run("sync-pipeline sync --entity users", DAGSTER_HOME=str(tmp_path))
     (line,) = [line for line in printed.splitlines() if "Dagster's own SQLite storage" in line]
 
@@ -199,7 +199,7 @@ def test_which_storage_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("config", UNUSABLE)
 def test_postgresql_without_its_driver_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str) -> None:
-    """No run would ever start on it, and nobody would say why."""
+    """No run would ever start on it, and nothing would report why."""
     monkeypatch.setenv("DAGSTER_PG_BARE", "postgresql://dagster:s3cret@db/dagster")
     file = tmp_path / "dagster.yaml"
     file.write_text(config)

@@ -26,9 +26,9 @@ pytestmark = pytest.mark.clock
 @pytest.fixture
 def us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
     """A team whose settings are this process's."""
-    with team(tmp_path) as everybody:
-        enter(everybody, monkeypatch)
-        yield everybody
+    with team(tmp_path) as opened:
+        enter(opened, monkeypatch)
+        yield opened
 
 
 def tags_of(us: Team, entity: str, *, dry_run: bool = False) -> Any:
@@ -87,7 +87,7 @@ def test_the_source_asset_shows_each_read(us: Team, monkeypatch: pytest.MonkeyPa
 
 
 def observed(instance: dg.DagsterInstance, entity: str) -> dict[str, Any]:
-    """What the newest observation of an entity's source at Clockify says."""
+    """What the newest observation of an entity's source at Clockify holds."""
     found = instance.fetch_observations(dg.AssetKey(["clockify", entity]), limit=1).records
     assert found
     observation = found[0].asset_observation

@@ -26,12 +26,12 @@ OLD_RULES = {
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team whose project names may not be long."""
-    with team(tmp_path / "team") as everybody:
+    with team(tmp_path / "team") as opened:
         write_mapping(
-            everybody, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"
+            opened, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"
         )
-        everybody.sync()
-        yield everybody
+        opened.sync()
+        yield opened
 
 
 def rejected(us: Team) -> set[tuple[str, str]]:
@@ -48,7 +48,7 @@ def rejected_before(session: Session, entry: str, project: str, rule: str) -> No
 
 
 def test_an_entry_arrives_as_soon_as_its_project_can_be_delivered(us: Team, on: Live) -> None:
-    """The project is renamed; nobody touches the entry."""
+    """The project is renamed; no one touches the entry."""
     project = us.clockify("POST", "/projects", {"name": "far too long " * 8})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)["id"]
     us.sync()
@@ -63,7 +63,7 @@ def test_an_entry_arrives_as_soon_as_its_project_can_be_delivered(us: Team, on: 
     converged(us)
 
 
-def test_an_entry_whose_project_turns_out_to_be_undeliverable_says_so_at_once(us: Team, on: Live) -> None:
+def test_an_entry_whose_project_turns_out_to_be_undeliverable_is_rejected_immediately(us: Team, on: Live) -> None:
     """Nothing was known of the project before: the entry's own run finds out, and it is checked again like the others."""
     project = us.clockify("POST", "/projects", {"name": "far too long " * 8})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)
@@ -78,8 +78,8 @@ def test_an_entry_whose_project_turns_out_to_be_undeliverable_says_so_at_once(us
 
 
 @pytest.mark.parametrize("rule", OLD_RULES)
-def test_what_an_earlier_version_rejected_is_checked_once_more(us: Team, on: Live, rule: str) -> None:
-    """Of a project that is deleted, or that nobody ever knew: the entry arrives with the bare id, and that is that."""
+def test_what_an_earlier_version_rejected_is_checked_again(us: Team, on: Live, rule: str) -> None:
+    """Of a project that is deleted, or that no one ever knew: the entry arrives with the bare id, and that is that."""
     project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)["id"]
     us.delete_project(project)
@@ -125,8 +125,8 @@ def test_one_that_waits_in_vain_is_not_asked_for(us: Team, on: Live, tmp_path: P
     assert on.inbox("time_entries").open == 0
 
 
-def test_a_user_goes_when_their_last_entry_does(us: Team, on: Live) -> None:
-    """An entry is deleted, as its event says: the project that was kept for it is deleted in the same run."""
+def test_a_user_is_deleted_with_their_last_entry(us: Team, on: Live) -> None:
+    """An entry is deleted, as its event reports: the project that was kept for it is deleted in the same run."""
     project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
     entry = us.add_entry(us.users()[0]["id"], morning(12), projectId=project)
     us.sync()

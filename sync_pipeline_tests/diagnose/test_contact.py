@@ -62,7 +62,7 @@ def test_reports_address(url: str, core: str, meant: str) -> None:
     ],
 )
 def test_snapshots_address(url: str, meant: str) -> None:
-    """An entity's list or the document instead of what stands before them."""
+    """An entity's list or the document instead of what is before them."""
     assert snapshots_url(url, ["locations", "users"]) == meant
 
 
@@ -79,7 +79,7 @@ def test_snapshots_address(url: str, meant: str) -> None:
 )
 def test_wrong_kind_of_key(key: str, said: str) -> None:
     """What kind of key it is instead, by its form alone; the key is not in the sentence."""
-    told = wrong_key(key, "the-other-key", remote=True)
-    assert told.startswith(said)
-    assert bool(told) == bool(said)
-    assert key not in told
+    hint = wrong_key(key, "the-other-key", remote=True)
+    assert hint.startswith(said)
+    assert bool(hint) == bool(said)
+    assert key not in hint

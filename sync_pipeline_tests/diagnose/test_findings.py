@@ -16,7 +16,7 @@ def fatal(status: int | None = None, code: str | None = None, cause: str = "") -
 
 
 def test_every_failure_means_something_of_its_own() -> None:
-    """Refused, unknown, not trusted, two kinds of time-out, cut off: no two are told alike, and all mean "away"."""
+    """Refused, unknown, not trusted, two kinds of time-out, cut off: no two have the same message, and all mean "away"."""
     errors = [fatal(cause=str(failure)) for failure in Failure]
     meanings = {meaning(error) for error in errors}
     assert "" not in meanings

@@ -41,8 +41,8 @@ PATIENT = {"SYNC_LOCK_SECONDS": None, "SYNC_MAX_ATTEMPTS": None}
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team, nothing of which was ever synced."""
-    with team(tmp_path / "team") as everybody:
-        yield everybody
+    with team(tmp_path / "team") as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ class Asking:
 
 @pytest.fixture
 def asking(us: Team, on: Live) -> Iterator[Asking]:
-    """Somebody who asks, with the team's other entities synced."""
+    """Someone who asks, with the team's other entities synced."""
     us.sync("locations", "users", "projects")
     with us.session() as session:
         yield Asking(on, session)
@@ -161,7 +161,7 @@ def test_a_day_is_done_when_it_is_loaded_not_when_a_run_says_success(
     assert asking.asked_for(chain[0]) == list(us.days)[:-1]
 
 
-def test_a_paused_backfill_goes_on_with_what_is_left(us: Team, on: Live, asking: Asking, now: datetime) -> None:
+def test_a_paused_backfill_continues_with_what_is_left(us: Team, on: Live, asking: Asking, now: datetime) -> None:
     """Dagster cancels it; resumed, its days that are not done are asked for, and rate and end count from then on."""
     (first,) = asking.ask(us.days, now)
     good = Days(us.days.first, us.days.first + timedelta(days=6))
@@ -195,7 +195,7 @@ def test_a_paused_backfill_goes_on_with_what_is_left(us: Team, on: Live, asking:
 def test_the_daemon_does_not_undo_what_was_asked_for(
     us: Team, on: Live, asking: Asking, now: datetime, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:
-    """It had read the backfill before, and writes it afterwards: it is paused or cancelled once more."""
+    """It had read the backfill before, and writes it afterwards: it is paused or cancelled again."""
     (first,) = asking.ask(us.days, now)
     read_before = on.instance.get_backfill(first)
     assert read_before is not None
@@ -214,10 +214,10 @@ def test_the_daemon_does_not_undo_what_was_asked_for(
     assert asking.look([first], us.days, now).status == asked
 
 
-def test_a_backfill_that_was_paused_before_it_began_is_resumed_as_it_is(
+def test_a_backfill_that_was_paused_before_it_started_is_resumed_unchanged(
     us: Team, on: Live, asking: Asking, now: datetime
 ) -> None:
-    """No daemon has stopped it, since none is there: nothing has to be asked for anew."""
+    """No daemon has stopped it, since none is there: nothing has to be requested again."""
     (first,) = asking.ask(us.days, now)
     pause(on.instance, first, "Ana")
     assert asking.resume(first, now) == [first]
@@ -319,7 +319,7 @@ def daemon(shell: Shell) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.outside
 def test_a_backfill_runs_in_the_daemon_and_waits_for_one(us: Team, tmp_path: Path) -> None:
-    """Without a daemon it is kept and the command says so; with one it is worked off in bounded runs, and all is there."""
+    """Without a daemon it is kept and the command reports it; with one it is processed in bounded runs, and all is there."""
     us.sync("locations", "users", "projects")
     with shell_for(us, tmp_path / "shell", SYNC_DAYS_PER_RUN="10", **PATIENT) as shell:
         asking = ("backfill", "--json", "--from", us.days.keys[0], "--to", us.days.keys[1])
@@ -336,7 +336,7 @@ def test_a_backfill_runs_in_the_daemon_and_waits_for_one(us: Team, tmp_path: Pat
 
 
 def ended(shell: Shell, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """The newest backfill when it has ended; only looked at, since one that is asked for again after its end starts anew."""
+    """The newest backfill when it has ended; only looked at, since one that is requested again after its end starts from the beginning."""
     newest: dict[str, Any] = {}
 
     def is_over() -> bool:
@@ -367,8 +367,8 @@ def successes(shell: Shell) -> list[str]:
 
 
 @pytest.mark.outside
-def test_killed_in_the_middle_it_goes_on_without_its_finished_days(us: Team, tmp_path: Path) -> None:
-    """`kill -9` of a daemon at work: another one goes on, and no day is read or written a second time."""
+def test_killed_in_the_middle_it_continues_without_its_finished_days(us: Team, tmp_path: Path) -> None:
+    """`kill -9` of a daemon at work: another one continues, and no day is read or written a second time."""
     us.sync("locations", "users", "projects")
     us.forget_stats()
     us.fault("stall", "POST /snapshots/time_entries/batch", seconds=0.5)

@@ -128,7 +128,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fleet]:
 
 
 def test_a_run_is_cancelled_killed_and_finished(fleet: Fleet) -> None:
-    """A run that is cancelled says so; one whose worker is killed is noticed; a worker that is asked to end finishes its run."""
+    """A run that is cancelled reports it; one whose worker is killed is noticed; a worker that is asked to end finishes its run."""
     launcher, worker = fleet.on.instance.run_launcher, fleet.start_worker()
 
     cancelled = fleet.writing("cancelled")

@@ -59,7 +59,7 @@ def launched(us: Team, on: Live) -> tuple[dg.DagsterRun, psutil.Process]:
 
 
 def found(on: Live, run: dg.DagsterRun) -> dg.DagsterRun:
-    """The run as it stands now."""
+    """The current run."""
     there = on.instance.get_run_by_id(run.run_id)
     assert there is not None
     return there
@@ -109,7 +109,7 @@ def test_a_run_that_was_killed_on_another_machine_is_noticed_by_its_lock(us: Tea
 
 
 def test_a_run_can_be_cancelled(us: Team, on: Live) -> None:
-    """As the button in the UI does it: the process ends, the run says so, and the event waits for the next one."""
+    """As the button in the UI does it: the process ends, the run reports it, and the event waits for the next one."""
     run, process = launched(us, on)
 
     assert on.instance.run_launcher.terminate(run.run_id)

@@ -19,7 +19,7 @@ SPECS = load_specs()
 
 
 def entry(**changes: Any) -> dict[str, Any]:
-    """A canonical time entry, valid unless the changes say otherwise."""
+    """A canonical time entry, valid unless the changes make it invalid."""
     interval = {"start": "2024-05-01T09:30:00Z", "end": "2024-05-01T11:00:00Z", "duration": 5400}
     return {
         "id": "e1",
@@ -46,6 +46,6 @@ def problems(frame: pd.DataFrame, row: int = 0) -> list[dict[str, Any]]:
 
 
 def overridden(directory: Path, entity: str, yaml: str) -> EntitySpec:
-    """The entity as it is with this override file of the user's."""
+    """The entity with this override file of the user's."""
     (directory / f"{entity}.yaml").write_text(yaml)
     return load_specs(directory)[entity]

@@ -1,4 +1,4 @@
-"""A malformed record never raises: it is set aside with its reason."""
+"""A malformed record never raises: it is rejected with its reason."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _interval(start: object = "2024-05-01T09:00:00Z", end: object = "2024-05-01T
     ],
 )
 def test_a_malformed_record_is_rejected_with_its_reason(record: object, field: str, rule: str | None) -> None:
-    """One bad record is rejected, by the rule and field at fault; the good one beside it is not touched."""
+    """One bad record is rejected, by the rule and field at fault; the good one next to it is not touched."""
     frame = checked(ENTRIES, record, entry(id="good"))
     assert frame["status"].iat[1] == "accepted"
     if rule is None:  # JSON has no infinity: the encoder wrote null
@@ -108,7 +108,7 @@ def test_no_record_at_all_makes_the_mapping_raise(records: list[Any]) -> None:
 
 @pytest.mark.parametrize(("found", "text"), [(7, "7"), (2**53 + 1, "9007199254740993"), (10**30, "1" + "0" * 30)])
 def test_an_id_never_turns_into_a_float(found: int, text: str) -> None:
-    """Ids that arrive as numbers become their digits, however many, also beside missing ones."""
+    """Ids that arrive as numbers become their digits, however many, also next to missing ones."""
     frame = checked(ENTRIES, entry(id=found, taskId=found), entry(id="e2", taskId=None))
     assert frame["source_id"].tolist() == [text, "e2"]
     assert text_list(frame["task_id"]) == [text, None]
@@ -136,7 +136,7 @@ def test_the_partition_is_the_utc_day_of_the_start() -> None:
 
 
 def test_messages_do_not_repeat_values() -> None:
-    """A value may be personal: it stands in `value` alone, which the UI can redact."""
+    """A value may be personal: it is in `value` alone, which the UI can redact."""
     (problem,) = problems(checked(SPECS["users"], {"id": "u1", "email": "secret person"}))
     assert problem == {
         "field": "email",
@@ -178,7 +178,7 @@ def test_field_types_beyond_the_defaults(tmp_path: Path) -> None:
 
 
 def test_a_field_may_be_called_like_a_bookkeeping_column(tmp_path: Path) -> None:
-    """A target field named status or rule lives beside the frame's own column of that name."""
+    """A target field named status or rule lives next to the frame's own column of that name."""
     spec = overridden(tmp_path, "projects", "fields: {status: {source: color}, rule: {source: note}}")
     frame = checked(spec, {"id": "p", "color": "red", "note": "n"})
     assert frame["status"].tolist() == ["accepted"]

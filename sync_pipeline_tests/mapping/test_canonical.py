@@ -82,7 +82,7 @@ def test_the_hash_does_not_depend_on_how_a_record_is_written(record: dict[str, A
 @settings(deadline=None, max_examples=50)
 @given(entries(), entries())
 def test_different_fields_have_different_hashes(one: dict[str, Any], two: dict[str, Any]) -> None:
-    """The hash tells two records apart exactly when `differences` does."""
+    """The hash distinguishes two records exactly when `differences` does."""
     (first, first_hash), (second, second_hash) = _sent(one), _sent(two)
     assert (first_hash == second_hash) == (differences(ENTRIES, first, second) == [])
 
@@ -155,7 +155,7 @@ def test_the_json_has_sorted_keys_and_every_field() -> None:
 
 @settings(deadline=None, max_examples=20)
 @given(st.lists(entries(), max_size=5))
-def test_many_at_once_are_the_same_as_one_by_one(records: list[dict[str, Any]]) -> None:
+def test_many_together_are_the_same_as_one_by_one(records: list[dict[str, Any]]) -> None:
     """Rows do not influence each other, ASCII or not."""
     together = canonical_rows(ENTRIES, checked(ENTRIES, *records))
     assert together == [canonical_rows(ENTRIES, checked(ENTRIES, record))[0] for record in records]
@@ -164,7 +164,7 @@ def test_many_at_once_are_the_same_as_one_by_one(records: list[dict[str, Any]]) 
 
 
 def test_the_hash_is_the_one_of_yesterday() -> None:
-    """A changed hash means a full rewrite of everybody's target: whoever changes it raises HASH_VERSION."""
+    """A changed hash means a full rewrite of every user's target: a change of it raises HASH_VERSION."""
     spec = SPECS["projects"]
     (row,) = canonical_rows(spec, checked(spec, {"id": "p1", "name": "Büro", "archived": False}))
     assert row[1] == "8d245ef0a7330c869afb2c6985f5a071"

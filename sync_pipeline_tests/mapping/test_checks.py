@@ -53,7 +53,7 @@ def test_entries_before_the_start_date_are_excluded(start_date: date | None, sta
 
 
 def test_a_user_can_ask_for_running_entries(tmp_path: Path) -> None:
-    """With the exclusion gone and the end optional, running entries are delivered."""
+    """With the exclusion removed and the end optional, running entries are delivered."""
     spec = overridden(tmp_path, "time_entries", "exclude: []\nfields: {end_time: {required: false}}")
     assert checked(spec, entry(timeInterval=RUNNING))["status"].tolist() == ["accepted"]
 
@@ -78,8 +78,8 @@ def test_a_blank_name_is_a_missing_one(name: str | None) -> None:
     assert [(p["field"], p["rule"]) for p in problems(frame)] == [("name", "required_fields")]
 
 
-def test_every_problem_of_a_record_is_told_at_once() -> None:
-    """Nobody mends a record twice: all its problems are listed, each field once."""
+def test_every_problem_of_a_record_is_reported_together() -> None:
+    """No one repairs a record twice: all its problems are listed, each field once."""
     frame = checked(ENTRIES, entry(id=None, type="INVENTED", billable=[], timeInterval={}))
     found = sorted(problem["field"] for problem in problems(frame))
     assert found == ["billable", "end_time", "start_time", "time_entry_id", "type"]

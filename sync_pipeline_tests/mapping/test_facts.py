@@ -1,4 +1,4 @@
-"""Facts and labels of records: as the source says them, and missing where it says nothing that fits."""
+"""Facts and labels of records: as the source states them, and missing where it has nothing that fits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def facts(**changes: Any) -> dict[str, Any]:
     return dict(zip(ENTRIES.facts.names, json.loads(text), strict=True))
 
 
-def test_an_entry_is_told_as_it_is() -> None:
+def test_an_entry_is_sent_in_its_current_state() -> None:
     """Money is the rate of an hour times its length, in the rate's unit, rounded half up."""
     assert facts(rate=9_999, costRate=1, currency="EUR", taskId="t1") == {
         "user_id": "u1",
@@ -66,7 +66,7 @@ def test_what_is_not_said_or_not_visible_is_missing(changes: dict[str, Any], mis
 
 
 def test_an_entry_without_a_length_earns_nothing() -> None:
-    """0 is said where the rate is visible."""
+    """0 is shown where the rate is visible."""
     same = "2024-05-01T09:30:00Z"
     found = facts(timeInterval={"start": same, "end": same, "duration": 0}, rate=5_000)
     assert (found["seconds"], found["amount"], found["cost"]) == (0, 0, None)
@@ -82,7 +82,7 @@ def test_a_length_or_an_amount_beyond_all_reason_is_missing() -> None:
 
 
 def test_instants_of_any_zone_are_in_utc() -> None:
-    """Both databases read them as they are written here."""
+    """Both databases read them as written here."""
     found = facts(timeInterval={"start": "2024-05-01T01:30:00.25+02:00", "end": "0001-01-01T00:00:00+05:00"})
     assert (found["start_time"], found["end_time"]) == ("2024-04-30 23:30:00.250000", None)
 

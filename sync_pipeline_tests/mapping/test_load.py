@@ -1,4 +1,4 @@
-"""The user's own files: what they may change, and what is said when they are not understood."""
+"""The user's own files: what they may change, and the message when they are not understood."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_fifth_entity_is_one_file_and_its_samples(tmp_path: Path) -> None:
 
 
 def test_the_id_fields_of_both_sides(tmp_path: Path) -> None:
-    """As a sandbox is told them; while a file has a mistake there are none, and the mistake is said elsewhere."""
+    """As a sandbox receives them; while a file has a mistake there are none, and the mistake is reported elsewhere."""
     settings = load_settings({"SYNC_MAPPINGS_DIR": str(tmp_path)}, root=tmp_path)
     (tmp_path / "tags.yaml").write_text(TAGS)
     found = records_of(settings)
@@ -97,7 +97,7 @@ def test_the_id_fields_of_both_sides(tmp_path: Path) -> None:
 
 
 def test_an_empty_directory_changes_nothing(tmp_path: Path) -> None:
-    """Other files beside the mappings are of no interest."""
+    """Other files next to the mappings are of no interest."""
     (tmp_path / "README.md").write_text("notes")
     assert load_specs(tmp_path) == SPECS
 
@@ -326,16 +326,16 @@ UNWORKABLE = [
 ]
 
 
-@pytest.mark.parametrize(("entity", "yaml", "line", "field", "told"), UNWORKABLE)
+@pytest.mark.parametrize(("entity", "yaml", "line", "field", "expected"), UNWORKABLE)
 def test_fields_the_target_cannot_work_with_are_refused(
-    tmp_path: Path, entity: str, yaml: str, line: int, field: str, told: str
+    tmp_path: Path, entity: str, yaml: str, line: int, field: str, expected: str
 ) -> None:
     """Without what a record is known by, or with what a client has no place for, nothing could ever be delivered."""
     with pytest.raises(MappingFileError) as caught:
         overridden(tmp_path, entity, yaml)
-    assert (caught.value.field, told in str(caught.value)) == (field, True), str(caught.value)
+    assert (caught.value.field, expected in str(caught.value)) == (field, True), str(caught.value)
     # A field that is not there at all has no line of its own.
-    assert caught.value.line == line or "missing" in told
+    assert caught.value.line == line or "missing" in expected
 
 
 def test_every_field_of_a_client_may_be_mapped(tmp_path: Path) -> None:
@@ -346,7 +346,7 @@ def test_every_field_of_a_client_may_be_mapped(tmp_path: Path) -> None:
     assert {f.name for f in spec.fields} == {"name", "archived", "email"}
 
 
-def test_a_misspelt_file_name_is_told_from_a_new_entity(tmp_path: Path) -> None:
+def test_a_misspelt_file_name_is_distinguished_from_a_new_entity(tmp_path: Path) -> None:
     """Half a file for an unknown entity is most likely meant for a shipped one."""
     with pytest.raises(MappingFileError, match=r"source: is missing.*Did you mean 'users'\?"):
         overridden(tmp_path, "user", "fields: {name: drop}")
@@ -383,14 +383,14 @@ def test_control_characters_are_refused(tmp_path: Path) -> None:
         overridden(tmp_path, "users", "description: a\0b")
 
 
-def test_a_mappings_directory_that_is_not_there_is_a_setting_to_mend(tmp_path: Path) -> None:
+def test_a_missing_mappings_directory_is_a_wrong_setting(tmp_path: Path) -> None:
     """The message names the directory and the variable."""
     with pytest.raises(ConfigError, match=r"does not exist.*SYNC_MAPPINGS_DIR"):
         load_specs(tmp_path / "nowhere")
 
 
 def test_two_files_of_one_entity_are_refused(tmp_path: Path) -> None:
-    """Nobody should have to guess whether .yaml or .yml wins."""
+    """No one should have to guess whether .yaml or .yml wins."""
     (tmp_path / "users.yml").write_text("description: a")
     with pytest.raises(ConfigError, match=r"users.yaml and users.yml"):
         overridden(tmp_path, "users", "description: b")

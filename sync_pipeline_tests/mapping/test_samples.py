@@ -1,4 +1,4 @@
-"""The samples beside the entities are tests as data."""
+"""The samples next to the entities are tests as data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_the_target_returned_hashes_like_what_was_sent(entity: str, sample: Samp
 
 @pytest.mark.parametrize("entity", list(SPECS))
 def test_each_entity_has_samples_that_are_rejected_with_field_rule_and_reason(entity: str) -> None:
-    """Two at least, and each is rejected for exactly what it says."""
+    """Two at least, and each is rejected for exactly what it states."""
     rejected = [sample for sample in load_samples(entity) if sample.rejected]
     assert len(rejected) >= 2
     assert all(problem.reason for sample in rejected for problem in sample.rejected)
@@ -111,7 +111,7 @@ def test_a_sample_file_of_another_form_is_refused(tmp_path: Path, content: str) 
 
 @pytest.mark.parametrize("entity", list(SPECS))
 def test_every_mapped_source_key_is_in_the_samples(entity: str) -> None:
-    """The samples show every top-level key the mapping reads, so that drift can be told."""
+    """The samples show every top-level key the mapping reads, so that drift can be detected."""
     read = {path.split(".")[0] for path in SPECS[entity].source_columns}
     assert read <= known_keys(entity)
 

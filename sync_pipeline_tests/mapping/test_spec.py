@@ -1,4 +1,4 @@
-"""What a spec says about itself: fields, order, fingerprint, description."""
+"""What a spec states about itself: fields, order, fingerprint, description."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_the_fingerprint_changes_when_the_output_can(tmp_path: Path, yaml: str) 
 
 
 def test_the_fingerprint_knows_what_a_record_is_known_by(tmp_path: Path) -> None:
-    """Another id at the source is another mapping, of an entity nobody points at."""
+    """Another id at the source is another mapping, of an entity no one points at."""
     other = overridden(tmp_path, "time_entries", "source: {id: other}")
     assert other.fingerprint != SPECS["time_entries"].fingerprint
 

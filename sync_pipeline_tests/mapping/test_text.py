@@ -32,7 +32,7 @@ STEPS = st.one_of(
 @example([{"prefix": "a | b"}, {"replace": {"'|": '"}', "on": "1_0"}}, {"join": "\n"}])
 @example([{"replace": {"a": "{", "b": "]"}}, "trim"])
 def test_transforms_come_back(steps: list[object]) -> None:
-    """Whatever transforms a file holds, their line says the same."""
+    """Whatever transforms a file holds, their line means the same."""
     line = " | ".join(step_text(*next(iter(step.items()))) if isinstance(step, dict) else str(step) for step in steps)
     assert read_steps(line) == steps
 
@@ -56,7 +56,7 @@ def test_lists_come_back(items: list[str]) -> None:
 @example("yes")
 @example("12:30")
 def test_texts_come_back(value: str) -> None:
-    """A constant text is written as it is, where that says what it is."""
+    """A constant text is written unquoted where that states its type."""
     assert read_constant("text", constant_text("text", value)) == value
 
 

@@ -19,7 +19,7 @@ ALL = pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS.k
 
 @ALL
 def test_the_documented_example_is_true(transform: Transform) -> None:
-    """Each transform does what its example says."""
+    """Each transform does what its example shows."""
     argument, before, after = transform.example
     assert transform.build(argument)([before]) == [after]
 

@@ -21,7 +21,7 @@ from sync_pipeline_tests.properties.versions import SOURCES, TARGETS, Past, Stat
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Somebody said that it is done."""
+    """It was reported as done."""
 
     said: str
     entity: str
@@ -32,12 +32,12 @@ class Claim:
     ids: frozenset[str] | None = None
     """The records it is about, where it names them."""
     waiting: bool = False
-    """Whether it says that records wait for others."""
+    """Whether it reports that records wait for others."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What the store says of the records of one entity at the moment."""
+    """What the store holds about the records of one entity at the moment."""
 
     links: dict[str, str] = field(default_factory=dict)
     """Source id to target id."""
@@ -68,7 +68,7 @@ def read_ledgers(store: Store, connection: str) -> dict[str, Ledger]:
 
 @dataclass(slots=True)
 class Court:
-    """Judges claims against the past, as it is known up to now."""
+    """Judges claims against the history known so far."""
 
     team: Team
     past: Past
@@ -84,7 +84,7 @@ class Court:
         ]
 
     def _subjects(self, claim: Claim, now: int) -> list[str]:
-        """The records a claim stands for: named, or on its days when it was read or as the target has them."""
+        """The records a claim is about: named, or on its days when it was read or as the target has them."""
         known = {*self.past.ids(SOURCES[claim.entity])}
         if claim.entity != "locations":  # clients have ids of their own
             known |= {*self.past.ids(TARGETS[claim.entity])}
@@ -111,7 +111,7 @@ class Court:
             return ""
         if claim.waiting and any(self._waits(entity, state.body, now) for state in states):
             return ""
-        return f"the target holds {_shown(target)}, the source since then: {'; '.join(self._told(entity, states))}"
+        return f"the target holds {_shown(target)}, the source since then: {'; '.join(self._described(entity, states))}"
 
     def _fits(self, claim: Claim, source_id: str, state: State, target: Json | None) -> bool:
         """Whether the target may look so after this version was read."""
@@ -129,7 +129,7 @@ class Court:
     def _is_elsewhere(self, claim: Claim, source_id: str, target: Json) -> bool:
         """Whether the store and the target have the record on a day that the claim is not about.
 
-        It came to the claimed days and was deleted before the read met it: the read of the other day finds that it is gone.
+        It came to the claimed days and was deleted before the read met it: the read of the other day finds that it is deleted.
         """
         day = self.ledgers[claim.entity].days.get(source_id)
         is_read = claim.days is None or {day, versions.day_at_target(claim.entity, target)} & claim.days
@@ -145,7 +145,7 @@ class Court:
         target_id = self.ledgers[entity].links.get(source_id) if entity == "locations" else source_id
         return None if target_id is None else self.past.at(TARGETS[entity], target_id, step)
 
-    def _told(self, entity: str, states: list[State]) -> Iterator[str]:
+    def _described(self, entity: str, states: list[State]) -> Iterator[str]:
         for state in states:
             span = f"{state.since}-{'now' if state.until is None else state.until}"
             yield f"{span} {versions.kind_of(self.team, entity, state.body)} {_shown(state.body)}"

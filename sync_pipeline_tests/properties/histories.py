@@ -40,7 +40,7 @@ from sync_pipeline_tests.highlevel import VENDORS
 from sync_pipeline_tests.properties.drawing import drawn
 from sync_pipeline_tests.properties.judge import agreed, still
 from sync_pipeline_tests.properties.killing import Killed, Killer, killing
-from sync_pipeline_tests.properties.life import _DEEDS, TEXTS, Deed
+from sync_pipeline_tests.properties.life import _ACTIONS, TEXTS, Action
 from sync_pipeline_tests.properties.meddling import MEDDLING
 from sync_pipeline_tests.properties.saved import Database, Saved, SavedFile
 from sync_pipeline_tests.store.inbox import counts
@@ -49,7 +49,7 @@ from sync_pipeline_tests.webhooks.shipped import OF_USERS, SHIPPED, WORTH_MOST_F
 LOST, DOUBLED, FAULTY = 0.3, 0.3, 0.2
 HOOKS = 10
 MOST_TICKS = 3
-DOING = _DEEDS | MEDDLING
+DOING = _ACTIONS | MEDDLING
 KINDS: list[dict[str, Any]] = [
     {"kind": "status", "status": 500},
     {"kind": "status", "status": 503},
@@ -58,7 +58,7 @@ KINDS: list[dict[str, Any]] = [
     {"kind": "cut_after"},
     {"kind": "truncated_json"},
 ]
-"""Every way in which a request goes wrong: refused, cut off before it was done or after, answered with half an answer."""
+"""Every way in which a request fails: refused, cut off before it was done or after, answered with half an answer."""
 SMALLEST = {"users": 2, "projects": 3, "clients": 2, "locations": 3, "entries": 12, "days": 6}
 
 
@@ -66,7 +66,7 @@ SMALLEST = {"users": 2, "projects": 3, "clients": 2, "locations": 3, "entries": 
 class Round:
     """What people do, which of the webhooks about it arrive, and how the sensors and their runs fare."""
 
-    deeds: list[Deed]
+    actions: list[Action]
     dice: int
     """Decides what gets lost, doubled and mixed up, and which requests go wrong."""
     kill: int | None
@@ -76,9 +76,9 @@ class Round:
 
 ROUNDS = st.builds(
     Round,
-    deeds=st.lists(
+    actions=st.lists(
         st.builds(
-            Deed,
+            Action,
             kind=st.sampled_from(sorted(DOING)),
             which=st.integers(0, 50),
             days=st.integers(0, 12),
@@ -132,9 +132,9 @@ class Office:
         """One round after the other; how it ends is left to the reconciliation."""
         number = 0
         for one in history:
-            for deed in one.deeds:
+            for action in one.actions:
                 number += 1
-                DOING[deed.kind](self.us, deed, number)
+                DOING[action.kind](self.us, action, number)
             self._tick(one)
 
     def _tick(self, one: Round) -> None:
@@ -198,7 +198,7 @@ class Office:
         load(session, spec, checking.batch, span, checking.options, run_id=run_id)
 
     def holds(self, history: list[Round]) -> None:
-        """Live it; then a reconciliation makes both sides agree, nothing stands twice, and what is still open ends."""
+        """Live it; then a reconciliation makes both sides agree, nothing exists twice, and what is still open ends."""
         self.begin()
         self.live(history)
         self.reconcile()
@@ -206,7 +206,7 @@ class Office:
         self.clear_the_inbox()
 
     def reconcile(self) -> None:
-        """What the schedules do in the end: read everything again, compare both sides, and mend."""
+        """What the schedules do in the end: read everything again, compare both sides, and repair."""
         self._recognise_the_dead()
         self.us.settle()
         with self.us.session() as session:

@@ -1,4 +1,4 @@
-"""The judge of laws 1, 2 and 4: looks at both systems and the store, and says what is not as it must be."""
+"""The judge of laws 1, 2 and 4: looks at both systems and the store, and reports what is not as it must be."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ BESIDE_FACTS = ("read_no", "rejected_on")
 
 
 def converged(team: Team, **changes: Any) -> None:
-    """Laws 1 and 4 hold: every valid record stands at its target as it should, every other one has its reason."""
+    """Laws 1 and 4 hold: every valid record is at its target as it should be, every other one has its reason."""
     agreed(team, **changes)
     for entity, verdict in team.verify(**changes).items():
         assert verdict.in_sync, f"verify of {entity}: {verdict.figures} {verdict.differences[:5]}"
 
 
 def agreed(team: Team, **changes: Any) -> None:
-    """The same, as far as this judge sees; what `verify` says is not asked."""
+    """The same, as far as this judge sees; what `verify` reports is not used."""
     with team.session(**changes) as session:
         for entity in ("users", "projects", "time_entries"):
             _upserts_are_right(team, session, entity)
@@ -39,14 +39,14 @@ def agreed(team: Team, **changes: Any) -> None:
 
 
 def still(team: Team) -> Team:
-    """The team as it is at this moment: each list is read once."""
+    """The current state of the team: each list is read once."""
     kind = type("StillTeam", (_Still, type(team)), {})
     found: Team = kind(team.sandbox, team.home, team.people, team.changes, team.runs)
     return found
 
 
 class _Still(Team):
-    """Nobody changes anything while it is looked at."""
+    """No one changes anything while it is looked at."""
 
     def _ask(self, method: str, url: str, key: str, body: Any, params: Mapping[str, Any]) -> Any:
         asked = (method, url, tuple(params.items()))
@@ -66,13 +66,13 @@ def _upserts_are_right(team: Team, session: Session, entity: str) -> None:
     excluded = _excluded(team, session, entity)
     found = oracle.found(team, entity)
     rejects = _rejected(session, entity)
-    assert rejects == invalid, f"{entity}: set aside {rejects}, should be {invalid}"
+    assert rejects == invalid, f"{entity}: rejected {rejects}, should be {invalid}"
     for key, record in wanted.items():
         assert found.get(key) == record, f"{entity} {key}: {found.get(key)}, should be {record}"
     unexpected = found.keys() - wanted.keys() - ((invalid & source) | excluded | _referred(team, entity))
     assert not unexpected, f"{entity}: {unexpected} at the target"
     lost = source - wanted.keys() - invalid - excluded
-    assert not lost, f"{entity}: {lost} is neither delivered, nor set aside, nor excluded"
+    assert not lost, f"{entity}: {lost} is neither delivered, nor rejected, nor excluded"
 
 
 def facts_are_right(team: Team, session: Session) -> None:
@@ -96,7 +96,7 @@ def facts_in(session: Session, table: str) -> dict[str, Json]:
 
 
 def _sorted_out(team: Team, entity: str) -> tuple[dict[str, Json], set[str]]:
-    """The valid records as they should stand at the target, and the ids of invalid ones."""
+    """The valid records as they should be at the target, and the ids of invalid ones."""
     wanted = oracle.expected(team, entity)
     if entity != "time_entries":
         return wanted, set()
@@ -129,7 +129,7 @@ def _source_ids(team: Team, entity: str) -> set[str]:
 
 
 def _excluded(team: Team, session: Session, entity: str) -> set[str]:
-    """What a stated rule leaves alone, whatever stands at the target: running now, or moved before the start date."""
+    """What a stated rule leaves alone, whatever is at the target: running now, or moved before the start date."""
     pages = session.ledger(entity).scan()
     known = {row.source_id for page in pages for row in page if row.excluded_rule}
     if entity != "time_entries":
@@ -153,15 +153,15 @@ def _clients_are_right(team: Team, session: Session) -> None:
     for key, location in locations.items():
         name = location["location_name"].strip()
         if len(name) > 100:
-            assert key in rejects, f"location {key} has too long a name, and was not set aside"
+            assert key in rejects, f"location {key} has too long a name, and was not rejected"
         elif names[name] > 1:
-            # The one whose client has the name already keeps it; nobody else gets it.
+            # The one whose client has the name already keeps it; no one else gets it.
             kept = [k for k, other in locations.items() if other["location_name"].strip() == name and k not in rejects]
-            assert len(kept) <= 1, f"{kept} clash, and were not set aside"
+            assert len(kept) <= 1, f"{kept} clash, and were not rejected"
             assert not kept or not clients[name]["archived"]
         elif key in rejects:
-            # The only other reason: the name is held by the client of a location that is itself set aside.
-            assert name in clients, f"location {key} was set aside for no reason"
+            # The only other reason: the name is held by the client of a location that is itself rejected.
+            assert name in clients, f"location {key} was rejected for no reason"
         else:
             client = clients.get(name)
             assert client is not None, f"location {key} has no client"
@@ -170,7 +170,7 @@ def _clients_are_right(team: Team, session: Session) -> None:
 
 
 def nothing_twice(team: Team) -> None:
-    """No location has two clients, and no name stands twice."""
+    """No location has two clients, and no name exists twice."""
     clients = team.clients()
     for what in ("name", "note"):
         doubled = [value for value, times in Counter(c[what] for c in clients if c[what]).items() if times > 1]
@@ -185,7 +185,7 @@ def adds_up(counts: Counts) -> None:
 
 
 def changes_nothing(team: Team, **changes: Any) -> None:
-    """Law 2: another sync sends no write and leaves records and deliveries as they are."""
+    """Law 2: another sync sends no write and leaves records and deliveries unchanged."""
     with team.session(**changes) as session:
         before = _stored(session)
         team.forget_stats()

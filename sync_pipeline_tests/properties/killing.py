@@ -14,7 +14,7 @@ from sync_pipeline.store.engine import HeldConnection, Store
 
 
 class Killed(BaseException):
-    """As if the process were gone: no `except Exception` holds it up, and what `finally` still tries fails as well."""
+    """As if the process had ended: no `except Exception` stops it, and what `finally` still tries fails as well."""
 
 
 class Killer:

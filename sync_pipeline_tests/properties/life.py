@@ -13,8 +13,8 @@ from sync_pipeline_tests.harness import LOOK_BACK, Json, Team, instant, morning
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
-    """One thing somebody does: to whom or what (an index into what there is), and the details."""
+class Action:
+    """One thing someone does: to whom or what (an index into what there is), and the details."""
 
     kind: str
     which: int
@@ -23,100 +23,100 @@ class Deed:
 
 
 TEXTS = st.sampled_from(["Löwen 桜", "a, b; 'c' \"d\"", " spaced  out ", "e\u0301clair", "-", "0012", "None", "x" * 90])
-DEEDS = st.builds(
-    Deed,
-    kind=st.deferred(lambda: st.sampled_from(sorted(_DEEDS))),
+ACTIONS = st.builds(
+    Action,
+    kind=st.deferred(lambda: st.sampled_from(sorted(_ACTIONS))),
     which=st.integers(0, 50),
     days=st.integers(0, LOOK_BACK.days + 3),  # some before the start date
     text=TEXTS,
 )
-LIVES = st.lists(DEEDS, min_size=3, max_size=12)
+LIVES = st.lists(ACTIONS, min_size=3, max_size=12)
 
 
-def live(team: Team, deeds: list[Deed]) -> None:
+def live(team: Team, actions: list[Action]) -> None:
     """Do all of it, in order; what is not possible any more is left out."""
-    for number, deed in enumerate(deeds):
-        _DEEDS[deed.kind](team, deed, number)
+    for number, action in enumerate(actions):
+        _ACTIONS[action.kind](team, action, number)
 
 
-def _pick(rows: list[Json], deed: Deed) -> Json | None:
-    return rows[deed.which % len(rows)] if rows else None
+def _pick(rows: list[Json], action: Action) -> Json | None:
+    return rows[action.which % len(rows)] if rows else None
 
 
-def _add_entry(team: Team, deed: Deed, number: int) -> None:
-    user, project = _pick(team.users(), deed), _pick([*team.projects(), {"id": None}], deed)
+def _add_entry(team: Team, action: Action, number: int) -> None:
+    user, project = _pick(team.users(), action), _pick([*team.projects(), {"id": None}], action)
     assert user is not None
     assert project is not None
-    team.add_entry(user["id"], morning(deed.days), 1 + number, description=deed.text, projectId=project["id"])
+    team.add_entry(user["id"], morning(action.days), 1 + number, description=action.text, projectId=project["id"])
 
 
-def _add_empty_entry(team: Team, deed: Deed, _number: int) -> None:
+def _add_empty_entry(team: Team, action: Action, _number: int) -> None:
     """Clockify takes it, but it is no time worked: a reject."""
-    user = _pick(team.users(), deed)
+    user = _pick(team.users(), action)
     assert user is not None
-    team.add_entry(user["id"], morning(deed.days), 0)
+    team.add_entry(user["id"], morning(action.days), 0)
 
 
 def _stopped(team: Team) -> list[Json]:
     projects = {project["id"] for project in team.projects()}
-    # Clockify lets nobody edit an entry whose project is gone.
+    # In Clockify no one can edit an entry whose project is deleted.
     return [e for e in team.entries() if e["timeInterval"]["end"] and e["projectId"] in {*projects, None}]
 
 
-def _edit_entry(team: Team, deed: Deed, _number: int) -> None:
-    if entry := _pick(_stopped(team), deed):
-        team.change_entry(entry, description=deed.text, billable=not entry["billable"], taskId=None)
+def _edit_entry(team: Team, action: Action, _number: int) -> None:
+    if entry := _pick(_stopped(team), action):
+        team.change_entry(entry, description=action.text, billable=not entry["billable"], taskId=None)
 
 
-def _move_entry(team: Team, deed: Deed, number: int) -> None:
-    if entry := _pick(_stopped(team), deed):
-        start = morning(deed.days, 12)
+def _move_entry(team: Team, action: Action, number: int) -> None:
+    if entry := _pick(_stopped(team), action):
+        start = morning(action.days, 12)
         team.change_entry(entry, start=instant(start), end=instant(start + timedelta(minutes=10 + number)))
 
 
-def _restart_entry(team: Team, deed: Deed, _number: int) -> None:
-    """Somebody clears the end: it is running again."""
-    if entry := _pick(_stopped(team), deed):
+def _restart_entry(team: Team, action: Action, _number: int) -> None:
+    """Someone clears the end: it is running again."""
+    if entry := _pick(_stopped(team), action):
         team.change_entry(entry, end=None)
 
 
-def _delete_entry(team: Team, deed: Deed, _number: int) -> None:
-    if entry := _pick(team.entries(), deed):
+def _delete_entry(team: Team, action: Action, _number: int) -> None:
+    if entry := _pick(team.entries(), action):
         team.clockify("DELETE", f"/time-entries/{entry['id']}")
 
 
-def _invite(team: Team, deed: Deed, number: int) -> None:
-    team.clockify("POST", "/users", {"email": f"new{deed.which}.{number}.{len(team.users())}@polaris.example"})
+def _invite(team: Team, action: Action, number: int) -> None:
+    team.clockify("POST", "/users", {"email": f"new{action.which}.{number}.{len(team.users())}@polaris.example"})
 
 
-def _promote(team: Team, deed: Deed, _number: int) -> None:
-    user = _pick(team.users(), deed)
+def _promote(team: Team, action: Action, _number: int) -> None:
+    user = _pick(team.users(), action)
     assert user is not None
     body = {"role": "TEAM_MANAGER", "entityId": team.users()[0]["id"]}
     team.clockify("POST", f"/users/{user['id']}/roles", body)
 
 
-def _add_project(team: Team, deed: Deed, number: int) -> None:
-    name = f"{deed.text} {deed.which} {number} {len(team.projects())}"
-    team.clockify("POST", "/projects", {"name": name, "note": deed.text})
+def _add_project(team: Team, action: Action, number: int) -> None:
+    name = f"{action.text} {action.which} {number} {len(team.projects())}"
+    team.clockify("POST", "/projects", {"name": name, "note": action.text})
 
 
-def _edit_project(team: Team, deed: Deed, number: int) -> None:
-    if project := _pick(team.projects(), deed):
-        changes = {"name": f"{deed.text}{number}{project['id']}", "billable": bool(number % 2), "archived": False}
+def _edit_project(team: Team, action: Action, number: int) -> None:
+    if project := _pick(team.projects(), action):
+        changes = {"name": f"{action.text}{number}{project['id']}", "billable": bool(number % 2), "archived": False}
         team.clockify("PUT", f"/projects/{project['id']}", changes)
 
 
-def _delete_project(team: Team, deed: Deed, _number: int) -> None:
+def _delete_project(team: Team, action: Action, _number: int) -> None:
     """Its entries stay, and still arrive."""
-    if (projects := team.projects()) and len(projects) > 2 and (project := _pick(projects, deed)):
+    if (projects := team.projects()) and len(projects) > 2 and (project := _pick(projects, action)):
         team.delete_project(project["id"])
 
 
-def _add_location(team: Team, deed: Deed, number: int) -> None:
+def _add_location(team: Team, action: Action, number: int) -> None:
     taken = len(team.at_snapshots("locations"))
     team.put_location(
-        f"made-{taken}-{deed.which}-{number}", location_name=deed.text + str(deed.which % 3), address=deed.text
+        f"made-{taken}-{action.which}-{number}", location_name=action.text + str(action.which % 3), address=action.text
     )
 
 
@@ -124,34 +124,34 @@ def _locations(team: Team) -> list[Json]:
     return list(team.at_snapshots("locations").values())
 
 
-def _rename_location(team: Team, deed: Deed, _number: int) -> None:
+def _rename_location(team: Team, action: Action, _number: int) -> None:
     """Perhaps to a name another one has, or one that is too long: rejects."""
-    if location := _pick(_locations(team), deed):
-        other = _locations(team)[deed.days % len(_locations(team))]
-        name = [deed.text, other["location_name"], "long " * 25][deed.which % 3]
+    if location := _pick(_locations(team), action):
+        other = _locations(team)[action.days % len(_locations(team))]
+        name = [action.text, other["location_name"], "long " * 25][action.which % 3]
         team.put_location(location["location_id"], location_name=name, address=None)
 
 
-def _swap_locations(team: Team, deed: Deed, _number: int) -> None:
+def _swap_locations(team: Team, action: Action, _number: int) -> None:
     if len(locations := _locations(team)) > 1:
-        a, b = locations[deed.which % len(locations)], locations[(deed.which + 1) % len(locations)]
+        a, b = locations[action.which % len(locations)], locations[(action.which + 1) % len(locations)]
         team.put_location(a["location_id"], location_name=b["location_name"])
         team.put_location(b["location_id"], location_name=a["location_name"])
 
 
-def _delete_location(team: Team, deed: Deed, _number: int) -> None:
-    if location := _pick(_locations(team), deed):
+def _delete_location(team: Team, action: Action, _number: int) -> None:
+    if location := _pick(_locations(team), action):
         team.snapshots("DELETE", f"/locations/{location['location_id']}")
 
 
-def _write_to_client(team: Team, deed: Deed, _number: int) -> None:
+def _write_to_client(team: Team, action: Action, _number: int) -> None:
     """A person types into fields that are theirs."""
-    if client := _pick(team.clients(), deed):
+    if client := _pick(team.clients(), action):
         body: dict[str, Any] = {k: client[k] for k in ("name", "address", "note", "archived", "currencyId", "ccEmails")}
-        team.clockify("PUT", f"/clients/{client['id']}", {**body, "email": f"c{deed.which}@customer.example"})
+        team.clockify("PUT", f"/clients/{client['id']}", {**body, "email": f"c{action.which}@customer.example"})
 
 
-_DEEDS: dict[str, Callable[[Team, Deed, int], None]] = {
+_ACTIONS: dict[str, Callable[[Team, Action, int], None]] = {
     "add entry": _add_entry,
     "add empty entry": _add_empty_entry,
     "edit entry": _edit_entry,

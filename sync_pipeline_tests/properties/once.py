@@ -71,9 +71,9 @@ class Agency:
         elif one.kind == "delete" and self.new:
             us.snapshots("DELETE", f"/locations/{self.new.pop(one.which % len(self.new))}")
         elif one.kind == "remove project" and mine:
-            gone = mine[one.which % len(mine)]
-            us.delete_project(gone["id"])
-            self.removed[gone["id"]] = gone
+            entry = mine[one.which % len(mine)]
+            us.delete_project(entry["id"])
+            self.removed[entry["id"]] = entry
         elif one.kind == "lose an answer":
             kind = ("cut_after", "cut_before")[one.which % 2]
             us.fault(kind, "POST */projects/from-template", count=1 + one.which % 3)

@@ -1,4 +1,4 @@
-"""What should stand at the targets, said a second time and without any code of the pipeline: the oracle of law 1."""
+"""What should be at the targets, computed a second time and without any code of the pipeline: the oracle of law 1."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def _client(location: Json) -> Json:
 
 
 def found(team: Team, entity: str) -> dict[str, Json]:
-    """What stands at the target, cut to the fields we map; clients by name, and only those of locations."""
+    """What is at the target, cut to the fields we map; clients by name, and only those of locations."""
     if entity == "locations":
         ours = {client["name"]: client for client in team.clients()}
         return {name: cut(ours[name], entity) for name in expected_clients(team) if name in ours}
@@ -150,7 +150,7 @@ def found(team: Team, entity: str) -> dict[str, Json]:
 
 
 def expected(team: Team, entity: str) -> dict[str, Json]:
-    """What should stand at the target."""
+    """What should be at the target."""
     make: dict[str, Any] = {
         "users": expected_users,
         "projects": expected_projects,

@@ -1,8 +1,8 @@
 """Histories in which runs overlap: syncs, backfills, re-scans, repairs and targeted runs that are held up and killed.
 
 A history is made from its seed alone. Runs are threads of this process or processes of their own; one at a time is at
-work: a run goes on until it has ended or the sandbox holds one of its requests, and only then the next thing happens.
-Whatever says "done" - exit code 0, a green day, a closed event - is judged by the versions of records (``claims``).
+work: a run continues until it has ended or the sandbox holds one of its requests, and only then the next thing happens.
+Whatever reports "done" - exit code 0, a green day, a closed event - is judged by the versions of records (``claims``).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from sync_pipeline.store.syncs import by_run
 from sync_pipeline_tests.harness import ENTITIES
 from sync_pipeline_tests.properties.claims import Claim, Court, read_ledgers
 from sync_pipeline_tests.properties.histories import Office, office
-from sync_pipeline_tests.properties.life import _DEEDS, Deed
+from sync_pipeline_tests.properties.life import _ACTIONS, Action
 from sync_pipeline_tests.properties.meddling import MEDDLING
 from sync_pipeline_tests.properties.saved import Database, SavedFile
 from sync_pipeline_tests.properties.versions import SOURCES, Past
@@ -48,8 +48,8 @@ from sync_pipeline_tests.scenarios.commands import start, wait_until
 from sync_pipeline_tests.scenarios.dagster_runs import enter
 
 PRESENT = "X-Sandbox-Present"
-DEEDS = {**_DEEDS, **{name: MEDDLING[name] for name in ("restore entry", "edit user")}}
-"""What people do at the sources; what somebody does to the target behind our back is no matter of this law."""
+ACTIONS = {**_ACTIONS, **{name: MEDDLING[name] for name in ("restore entry", "edit user")}}
+"""What people do at the sources; what someone does to the target behind our back is no matter of this law."""
 OFTEN = ("add entry", *("edit entry", "move entry", "delete entry") * 2, "restore entry")
 READS = {
     "time_entries": {"report": "POST */reports/detailed", "users": "GET */user/*/time-entries"},
@@ -58,7 +58,7 @@ READS = {
     "locations": "GET /snapshots/locations",
 }
 WAITING = "waiting for it to finish"
-"""What a run says of which another one holds the lock."""
+"""What a run reports when another one holds its lock."""
 WRITES = "POST /snapshots/*/batch"
 RECENT = 10
 """Days in which things happen: sensible ranges lie there."""
@@ -93,7 +93,7 @@ class Run:
 class Edit:
     """People do something."""
 
-    deeds: tuple[Deed, ...]
+    actions: tuple[Action, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One of the runs that are held up goes on - or it is killed where it is."""
+    """One of the runs that are held up continues - or it is killed where it is."""
 
     which: int
     kill: bool
@@ -113,7 +113,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class AllGoOn:
-    """All runs that are held up go on at the same moment, and work side by side until they have ended."""
+    """All runs that are held up continue at the same moment, and work side by side until they end."""
 
     kill: int | None = None
     """Which of them is killed, if one is."""
@@ -218,7 +218,7 @@ def ranges_of(seed: int) -> History:
 
 
 def _side_by_side(dice: random.Random) -> Iterator[Move]:
-    """Two or three runs, each held up in its read or its writes, while records move between their days; then all go on."""
+    """Two or three runs, each held up in its read or its writes, while records move between their days; then all continue."""
     for _ in range(dice.randint(1, 2)):
         yield _edit(dice)
         kinds = dice.choices(["sync", "backfill", "repair", "command"], [6, 3, 1, 2], k=dice.randint(2, 3))
@@ -227,13 +227,13 @@ def _side_by_side(dice: random.Random) -> Iterator[Move]:
             overlap = dice.choice([0, 0, 1, 2])
             run = replace(_run(dice, kind, held=True), first=first, last=max(0, last - overlap))
             yield replace(run, last=min(run.last, run.first))
-        yield Edit(tuple(replace(_deed(dice), kind="move entry") for _ in range(dice.randint(1, 4))))
+        yield Edit(tuple(replace(_action(dice), kind="move entry") for _ in range(dice.randint(1, 4))))
         between = dice.choice(["", "look", "whole"])
         if between == "look":
             yield _edit(dice)
             yield _look(dice)
         if between == "whole":
-            yield Edit((replace(_deed(dice), kind="delete entry"), _deed(dice)))
+            yield Edit((replace(_action(dice), kind="delete entry"), _action(dice)))
             yield _run(dice, dice.choice(["users", "projects", "sync"]), held=dice.random() < 0.5)
         yield AllGoOn(dice.randrange(3) if dice.random() < 0.4 else None)
         yield _run(dice, "short", held=False)
@@ -261,13 +261,13 @@ def _any_run(dice: random.Random) -> Move:
 
 
 def _edit(dice: random.Random) -> Move:
-    return Edit(tuple(_deed(dice) for _ in range(dice.randint(3, 6))))
+    return Edit(tuple(_action(dice) for _ in range(dice.randint(3, 6))))
 
 
-def _deed(dice: random.Random) -> Deed:
-    kind = dice.choice(OFTEN) if dice.random() < 0.8 else dice.choice(sorted(DEEDS))
+def _action(dice: random.Random) -> Action:
+    kind = dice.choice(OFTEN) if dice.random() < 0.8 else dice.choice(sorted(ACTIONS))
     text = dice.choice(["Löwen 桜", "a, b; 'c'", "e\u0301clair", "0012"])
-    return Deed(kind, dice.randrange(50), dice.randrange(RECENT + 2), text)
+    return Action(kind, dice.randrange(50), dice.randrange(RECENT + 2), text)
 
 
 def _run(dice: random.Random, what: str | None, *, held: bool) -> Run:
@@ -308,7 +308,7 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run says of itself."""
+    """What a run reports about itself."""
 
     done: bool = False
     """Exit code 0."""
@@ -316,7 +316,7 @@ class Outcome:
     green: list[Part] = field(default_factory=list)
     """What was materialized."""
     covered: list[Part] = field(default_factory=list)
-    """What it was to do, and says is done when it succeeds."""
+    """What it was to do, and reports as done when it succeeds."""
     trouble: str = ""
 
 
@@ -329,7 +329,7 @@ class Actor:
         """Whether it reads nothing but records by id, which never lag."""
         self.outcome = Outcome()
         self.waits = threading.Event()
-        """Whether it has said that it waits for another run."""
+        """Whether it has reported that it waits for another run."""
 
     @property
     def ended(self) -> bool:
@@ -374,7 +374,7 @@ class ProcessActor(Actor):
     def __init__(self, *args: Any, process: subprocess.Popen[str]) -> None:
         super().__init__(*args)
         self.process = process
-        self._told: list[str] = []
+        self._output: list[str] = []
         self._readers = [threading.Thread(target=self._read, args=(pipe,)) for pipe in (process.stdout, process.stderr)]
         for reader in self._readers:
             reader.start()
@@ -382,18 +382,18 @@ class ProcessActor(Actor):
     def _read(self, pipe: IO[str]) -> None:
         with pipe:
             for line in pipe:
-                self._told.append(line)
+                self._output.append(line)
                 if WAITING in line:
                     self.waits.set()
 
     @property
     def ended(self) -> bool:
-        """Whether the process is over, and all it said is known."""
+        """Whether the process is over, and all its output is read."""
         return self.process.poll() is not None and not any(reader.is_alive() for reader in self._readers)
 
     def say(self) -> None:
         """Take down how it ended."""
-        self.outcome.trouble = "".join(self._told)
+        self.outcome.trouble = "".join(self._output)
         self.outcome.done = self.process.returncode == 0
 
 
@@ -412,7 +412,7 @@ class Stage:
             self.connection = session.pair
 
     def play(self, history: History) -> list[str]:
-        """Live it to its end; returns what is not as it was said to be."""
+        """Run it to its end; returns what differs from what was claimed."""
         self._begin(history)
         for number, move in enumerate(history.moves, 1):
             self._act(number, move)
@@ -434,7 +434,7 @@ class Stage:
         self._reader = history.reader
         self._actors: list[Actor] = []
         self._claims: list[Claim] = []
-        self._told: list[str] = []
+        self._outcomes: list[str] = []
         self._broken: list[str] = []
         self._received: dict[int, tuple[int, int]] = {}
         self._closed: set[int] = set()
@@ -443,8 +443,8 @@ class Stage:
     def _act(self, number: int, move: Move) -> None:
         match move:
             case Edit():
-                for place, deed in enumerate(move.deeds):
-                    DEEDS[deed.kind](self.us, deed, 10 * number + place)
+                for place, action in enumerate(move.actions):
+                    ACTIONS[action.kind](self.us, action, 10 * number + place)
             case Run():
                 self._start(f"{number or 'the last'}. {move.what}", move)
             case Release():
@@ -497,7 +497,7 @@ class Stage:
         return min(world.journal.number, frozen)
 
     def _settle(self, actor: Actor) -> None:
-        """Let a run work until it has ended or is held up; one that waits for another lets all go on."""
+        """Let a run work until it has ended or is held up; one that waits for another lets all continue."""
         wait_until(lambda: actor.ended or actor.held or actor.waits.is_set())
         if actor.held and not actor.ended:
             self.done["held"] += 1
@@ -547,7 +547,7 @@ class Stage:
         self._ended(actor)
 
     def _ended(self, actor: Actor) -> None:
-        """Take down what it says, and judge it at once."""
+        """Record what it claims, and judge it immediately."""
         if actor.rule is not None:
             self.us.sandbox.world.faults.remove(actor.rule)
         if isinstance(actor, ThreadActor):
@@ -556,7 +556,7 @@ class Stage:
             actor.say()
         outcome = actor.outcome
         self.done["succeeded" if outcome.done else "failed"] += 1
-        self._told.append(f"{actor.name}: {'done' if outcome.done else outcome.trouble or 'not done'}")
+        self._outcomes.append(f"{actor.name}: {'done' if outcome.done else outcome.trouble or 'not done'}")
         said = [("green day", part) for part in outcome.green]
         said += [("exit code 0", part) for part in outcome.covered if outcome.done]
         claims = [
@@ -589,7 +589,7 @@ class Stage:
         return work
 
     def _take_down(self, outcome: Outcome, report: RunReport, since: dict[str, int]) -> None:
-        """What the run was to do, which days it turned green, and whether it says that something waits."""
+        """What the run was to do, which days it turned green, and whether it reports that something waits."""
         green: dict[str, set[str | None]] = {}
         for record in self.instance.all_logs(report.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION):
             made = record.get_dagster_event().step_materialization_data.materialization

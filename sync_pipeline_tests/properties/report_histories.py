@@ -42,7 +42,7 @@ ALLOWED = Options(allow_deletes=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Action:
     """One thing a person does."""
 
     kind: str
@@ -55,9 +55,9 @@ class Deed:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What people do before a sync, and how the reports are set then; None leaves them as they were."""
+    """What people do before a sync, and how the reports are set then; None leaves them unchanged."""
 
-    deeds: tuple[Deed, ...]
+    actions: tuple[Action, ...]
     wanted: Wanted | None
 
 
@@ -75,41 +75,41 @@ def _editable(us: Team) -> list[Json]:
     return [each for each in us.entries() if each["timeInterval"]["end"] and each["projectId"] in {*projects, None}]
 
 
-def _log(us: Team, deed: Deed) -> None:
-    project = _pick([*us.projects(), {"id": None}], deed.other)
+def _log(us: Team, action: Action) -> None:
+    project = _pick([*us.projects(), {"id": None}], action.other)
     assert project is not None
-    fields = {"projectId": project["id"], "billable": deed.which % 3 > 0}
-    us.add_entry(_user(us, deed.which)["id"], deed.start, deed.seconds / 3600, **fields)
+    fields = {"projectId": project["id"], "billable": action.which % 3 > 0}
+    us.add_entry(_user(us, action.which)["id"], action.start, action.seconds / 3600, **fields)
 
 
-def _start_timer(us: Team, deed: Deed) -> None:
-    us.clockify("POST", f"/user/{_user(us, deed.which)['id']}/time-entries", {"start": instant(deed.start)})
+def _start_timer(us: Team, action: Action) -> None:
+    us.clockify("POST", f"/user/{_user(us, action.which)['id']}/time-entries", {"start": instant(action.start)})
 
 
-def _stop_timer(us: Team, deed: Deed) -> None:
+def _stop_timer(us: Team, action: Action) -> None:
     for entry in us.entries():
         if not entry["timeInterval"]["end"]:
-            begun = datetime.fromisoformat(entry["timeInterval"]["start"])
-            end = {"end": instant(begun + timedelta(seconds=deed.seconds))}
+            began = datetime.fromisoformat(entry["timeInterval"]["start"])
+            end = {"end": instant(began + timedelta(seconds=action.seconds))}
             us.clockify("PATCH", f"/user/{entry['userId']}/time-entries", end)
             return
 
 
-def _move(us: Team, deed: Deed) -> None:
-    if entry := _pick(_editable(us), deed.which):
-        end = deed.start + timedelta(seconds=deed.seconds)
-        us.change_entry(entry, start=instant(deed.start), end=instant(end))
+def _move(us: Team, action: Action) -> None:
+    if entry := _pick(_editable(us), action.which):
+        end = action.start + timedelta(seconds=action.seconds)
+        us.change_entry(entry, start=instant(action.start), end=instant(end))
 
 
-def _reassign(us: Team, deed: Deed) -> None:
-    entry, project = _pick(_editable(us), deed.which), _pick(us.projects(), deed.other)
+def _reassign(us: Team, action: Action) -> None:
+    entry, project = _pick(_editable(us), action.which), _pick(us.projects(), action.other)
     if entry and project:
         us.change_entry(entry, projectId=project["id"], taskId=None, billable=not entry["billable"])
 
 
-def _split(us: Team, deed: Deed) -> None:
+def _split(us: Team, action: Action) -> None:
     """The first part ends where the second one begins."""
-    if entry := _pick(_editable(us), deed.which):
+    if entry := _pick(_editable(us), action.which):
         first, last = (datetime.fromisoformat(entry["timeInterval"][name]) for name in ("start", "end"))
         middle = first + (last - first) // 3
         us.change_entry(entry, end=instant(middle))
@@ -117,15 +117,15 @@ def _split(us: Team, deed: Deed) -> None:
         us.add_entry(entry["userId"], middle, (last - middle) / timedelta(hours=1), **kept)
 
 
-def _delete(us: Team, deed: Deed) -> None:
-    if entry := _pick(us.entries(), deed.which):
+def _delete(us: Team, action: Action) -> None:
+    if entry := _pick(us.entries(), action.which):
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
 
 
-def _tag(us: Team, deed: Deed) -> None:
-    if entry := _pick(_editable(us), deed.which):
+def _tag(us: Team, action: Action) -> None:
+    if entry := _pick(_editable(us), action.which):
         tags = [tag["id"] for tag in us.clockify("GET", "/tags") if not tag["archived"]]
-        us.change_entry(entry, tagIds=tags[: deed.other % 4])
+        us.change_entry(entry, tagIds=tags[: action.other % 4])
 
 
 def _change_project(us: Team, number: int, **changes: Any) -> None:
@@ -134,71 +134,73 @@ def _change_project(us: Team, number: int, **changes: Any) -> None:
         us.clockify("PUT", f"/projects/{project['id']}", {**kept, **changes})
 
 
-def _rename_project(us: Team, deed: Deed) -> None:
-    if all(deed.text != project["name"] for project in us.projects()):
-        _change_project(us, deed.which, name=deed.text)
+def _rename_project(us: Team, action: Action) -> None:
+    if all(action.text != project["name"] for project in us.projects()):
+        _change_project(us, action.which, name=action.text)
 
 
-def _give_to_client(us: Team, deed: Deed) -> None:
-    client = _pick([*us.clients(), {"id": ""}], deed.other)
+def _give_to_client(us: Team, action: Action) -> None:
+    client = _pick([*us.clients(), {"id": ""}], action.other)
     assert client is not None
-    _change_project(us, deed.which, clientId=client["id"])
+    _change_project(us, action.which, clientId=client["id"])
 
 
-def _delete_project(us: Team, deed: Deed) -> None:
+def _delete_project(us: Team, action: Action) -> None:
     """Its entries stay."""
-    if project := _pick(us.projects()[1:], deed.which):
+    if project := _pick(us.projects()[1:], action.which):
         us.delete_project(project["id"])
 
 
-def _rename_user(us: Team, deed: Deed) -> None:
-    us.control("POST", "users", {"id": _user(us, deed.which)["id"], "name": deed.text})
+def _rename_user(us: Team, action: Action) -> None:
+    us.control("POST", "users", {"id": _user(us, action.which)["id"], "name": action.text})
 
 
-def _set_rate(us: Team, deed: Deed) -> None:
-    kind = ("hourly-rate", "cost-rate")[deed.other % 2]
-    us.clockify("PUT", f"/users/{_user(us, deed.which)['id']}/{kind}", {"amount": deed.seconds % 9_000})
+def _set_rate(us: Team, action: Action) -> None:
+    kind = ("hourly-rate", "cost-rate")[action.other % 2]
+    us.clockify("PUT", f"/users/{_user(us, action.which)['id']}/{kind}", {"amount": action.seconds % 9_000})
 
 
-def _set_project_rate(us: Team, deed: Deed) -> None:
-    _change_project(us, deed.which, **{("hourlyRate", "costRate")[deed.other % 2]: {"amount": deed.seconds % 9_000}})
+def _set_project_rate(us: Team, action: Action) -> None:
+    _change_project(
+        us, action.which, **{("hourlyRate", "costRate")[action.other % 2]: {"amount": action.seconds % 9_000}}
+    )
 
 
-def _estimate(us: Team, deed: Deed) -> None:
-    if project := _pick(us.projects(), deed.which):
-        time = {"estimate": f"PT{deed.seconds % 9}H", "type": "MANUAL", "active": True}
-        budget = None if deed.other % 3 == 0 else {"estimate": deed.seconds, "type": "MANUAL", "active": True}
+def _estimate(us: Team, action: Action) -> None:
+    if project := _pick(us.projects(), action.which):
+        time = {"estimate": f"PT{action.seconds % 9}H", "type": "MANUAL", "active": True}
+        budget = None if action.other % 3 == 0 else {"estimate": action.seconds, "type": "MANUAL", "active": True}
         body = {"timeEstimate": time, "budgetEstimate": budget}
         us.clockify("PATCH", f"/projects/{project['id']}/estimate", body)
 
 
-def _set_currency(us: Team, deed: Deed) -> None:
+def _set_currency(us: Team, action: Action) -> None:
     """All that was and is tracked for a client is in its currency."""
-    if client := _pick(us.clients(), deed.which):
+    if client := _pick(us.clients(), action.which):
         body = {name: client[name] for name in ("name", "address", "note", "email", "archived", "ccEmails")}
-        us.clockify("PUT", f"/clients/{client['id']}", {**body, "currencyId": CURRENCIES[deed.other % 2]})
+        us.clockify("PUT", f"/clients/{client['id']}", {**body, "currencyId": CURRENCIES[action.other % 2]})
 
 
-def _hide_rates(us: Team, deed: Deed) -> None:
-    us.control("POST", "options", {"rates_hidden": deed.other % 2 == 0})
+def _hide_rates(us: Team, action: Action) -> None:
+    us.control("POST", "options", {"rates_hidden": action.other % 2 == 0})
 
 
-def _earn(us: Team, deed: Deed) -> None:
+def _earn(us: Team, action: Action) -> None:
     """The Snapshots side computes another revenue, perhaps in another currency, or of a project that is nowhere else."""
-    project = _pick([*us.projects(), {"id": "elsewhere", "name": "Elsewhere"}], deed.which)
+    project = _pick([*us.projects(), {"id": "elsewhere", "name": "Elsewhere"}], action.which)
     assert project is not None
     figure = {
         "project_id": project["id"],
         "project_name": project["name"],
-        "month": f"{deed.start:%Y-%m}",
-        "currency": ("EUR", "USD")[deed.other % 2],
-        **{name: round(deed.seconds / part, 2) for name, part in PARTS_OF_REVENUE},
+        "month": f"{action.start:%Y-%m}",
+        "currency": ("EUR", "USD")[action.other % 2],
+        **{name: round(action.seconds / part, 2) for name, part in PARTS_OF_REVENUE},
     }
     store_figures(us.sandbox.world.db, [figure])
     us.sandbox.world.db.commit()
 
 
-OF_ENTRIES: dict[str, Callable[[Team, Deed], None]] = {
+OF_ENTRIES: dict[str, Callable[[Team, Action], None]] = {
     "log": _log,
     "start a timer": _start_timer,
     "stop a timer": _stop_timer,
@@ -209,7 +211,7 @@ OF_ENTRIES: dict[str, Callable[[Team, Deed], None]] = {
     "tag": _tag,
 }
 """What changes at most an entry, and a timer that it stops."""
-DEEDS = OF_ENTRIES | {
+ACTIONS = OF_ENTRIES | {
     "rename a project": _rename_project,
     "give a project to another client": _give_to_client,
     "delete a project": _delete_project,
@@ -229,8 +231,8 @@ WANTED = st.builds(
     rounding=st.sampled_from(ROUNDINGS),
 )
 LIFE = st.builds(
-    Deed,
-    kind=st.sampled_from(sorted(OF_ENTRIES)) | st.sampled_from(sorted(DEEDS)),
+    Action,
+    kind=st.sampled_from(sorted(OF_ENTRIES)) | st.sampled_from(sorted(ACTIONS)),
     which=st.integers(0, 40),
     other=st.integers(0, 7),
     start=st.builds(lambda edge, by: edge + timedelta(minutes=by), st.sampled_from(EDGES), st.integers(-900, 900)),
@@ -268,11 +270,11 @@ class Office:
         self.us.changes |= self.wanted.environ()
 
     def holds(self, history: list[Part]) -> None:
-        """After each part every report is what the oracle says; in the end a rebuild changes no byte."""
+        """After each part every report is what the oracle computes; in the end a rebuild changes no byte."""
         self.begin()
         for part in history:
-            for deed in part.deeds:
-                DEEDS[deed.kind](self.us, deed)
+            for action in part.actions:
+                ACTIONS[action.kind](self.us, action)
             is_set = part.wanted is not None and part.wanted != self.wanted
             self.wanted = part.wanted or self.wanted
             self.us.changes |= self.wanted.environ()
@@ -292,8 +294,8 @@ class Office:
             tx.execute(text("DELETE FROM revenue_reads"))
         assert "were read" in refresh_revenue(session)
         done = recompute(session.store, session.pair, ReportSettings.of(session.settings))
-        if not is_set and {deed.kind for deed in part.deeds} <= OF_ENTRIES.keys():
-            most = sum({"start a timer": 1, "split": 3}.get(deed.kind, 2) for deed in part.deeds)
+        if not is_set and {action.kind for action in part.actions} <= OF_ENTRIES.keys():
+            most = sum({"start a timer": 1, "split": 3}.get(action.kind, 2) for action in part.actions)
             assert done.keys <= most, f"{done.keys} projects and months are computed again, not at most {most}"
         assert differences(session.store, session.pair) == []
 
@@ -322,5 +324,5 @@ def fewer(history: list[Part]) -> Iterator[list[Part]]:
         yield [*before, *after]
         if one.wanted is not None:
             yield [*before, replace(one, wanted=None), *after]
-        for deed in range(len(one.deeds)):
-            yield [*before, replace(one, deeds=one.deeds[:deed] + one.deeds[deed + 1 :]), *after]
+        for action in range(len(one.actions)):
+            yield [*before, replace(one, actions=one.actions[:action] + one.actions[action + 1 :]), *after]

@@ -1,4 +1,4 @@
-"""Whether reports, dashboard and views show what the oracle says."""
+"""Whether reports, dashboard and views show what the oracle computes."""
 
 from __future__ import annotations
 

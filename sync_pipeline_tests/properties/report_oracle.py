@@ -1,4 +1,4 @@
-"""What reports should show, computed from what both systems say and without any code of the pipeline."""
+"""What reports should show, computed from what both systems hold and without any code of the pipeline."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def total(values: Iterable[int | None]) -> int | None:
 
 
 def share(part: int | None, whole: int | None) -> float | None:
-    """None where it cannot be said."""
+    """None where it is unknown."""
     return None if part is None or not whole else round(part / whole, 4)
 
 

@@ -19,10 +19,10 @@ class Saved(Protocol):
     """A database that can be put back."""
 
     def keep(self) -> None:
-        """Keep it as it is now."""
+        """Save its current state."""
 
     def restore(self) -> None:
-        """Put it back as it was kept."""
+        """Restore the saved state."""
 
     def empty(self) -> None:
         """Make it one in which nothing was ever stored."""
@@ -51,7 +51,7 @@ class SavedFile:
 
 
 class SavedDatabase:
-    """A database of a PostgreSQL server, made anew from a template each time."""
+    """A database of a PostgreSQL server, made again from a template each time."""
 
     def __init__(self, url: str, us: Team) -> None:
         self._server = url

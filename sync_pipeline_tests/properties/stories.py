@@ -28,14 +28,14 @@ THEIRS = {
 _SAME: tuple[Callable[[Path], None], ...] = (
     ownership.test_fields_we_do_not_map_survive_at_the_snapshots_side,
     ownership.test_a_field_the_target_owns_is_written_once,
-    deletes.test_more_deletes_than_a_run_may_send_are_held_until_somebody_allows_them,
+    deletes.test_more_deletes_than_a_run_may_send_are_held_until_someone_allows_them,
     deletes.test_a_moved_entry_is_moved_and_not_deleted,
     deletes.test_what_leaves_the_scope_is_excluded_and_not_deleted,
     deletes.test_a_record_a_policy_keeps_is_never_deleted,
     deletes.test_a_delete_that_failed_needs_a_new_proof,
-    deletes.test_what_was_excluded_and_is_gone_is_deleted,
+    deletes.test_what_was_excluded_and_is_missing_is_deleted,
     stories.test_a_mapping_change_that_would_rewrite_most_of_the_target_is_held,
-    stories.test_a_field_dropped_from_the_mapping_is_left_as_it_is,
+    stories.test_a_field_dropped_from_the_mapping_is_left_unchanged,
     stories.test_an_older_batch_never_replaces_a_newer_one,
 )
 SAME = {test.__name__.removeprefix("test_"): test for test in _SAME}
@@ -46,7 +46,7 @@ def drawn_stories(seed: int) -> list[str]:
     return Random(seed).sample(list(SAME), STORIES)
 
 
-def tell(root: Path, patch: pytest.MonkeyPatch, name: str, made: Database = SavedFile) -> None:
+def play_story(root: Path, patch: pytest.MonkeyPatch, name: str, made: Database = SavedFile) -> None:
     """One story on an empty database; AssertionError when it ends differently."""
 
     @contextmanager

@@ -64,7 +64,7 @@ HELD: dict[str, Callable[[Team], str]] = {"deletes": _vanished, "rewrite": _rewr
 
 @pytest.mark.parametrize("check", TROUBLE)
 def test_a_blocked_batch_writes_nothing_but_its_rejects(tmp_path: Path, check: str) -> None:
-    """Neither side hears of it, the store's state is as before, and the rejects and the sync say why."""
+    """Neither API is called, the store's state is unchanged, and the rejects and the sync state why."""
     with team(tmp_path) as us:
         us.sync()
         entity = TROUBLE[check](us)
@@ -87,7 +87,7 @@ def test_a_blocked_batch_writes_nothing_but_its_rejects(tmp_path: Path, check: s
 
 @pytest.mark.parametrize("guard", HELD)
 def test_what_a_guard_holds_is_not_written_and_the_rest_is(tmp_path: Path, guard: str) -> None:
-    """Neither target nor store hears of a held record, each is named, and a good one among them arrives."""
+    """Neither target nor store learns of a held record, each is named, and a good one among them arrives."""
     with team(tmp_path) as us:
         us.sync()
         entity = HELD[guard](us)
@@ -139,8 +139,8 @@ def test_a_repair_is_held_back_by_the_same_checks(tmp_path: Path, check: str) ->
         assert us.writes() == {}
 
 
-def test_fewer_bad_records_are_set_aside_and_the_rest_is_delivered(tmp_path: Path) -> None:
-    """A few rejects block nothing, and are judged anew: mended at the source they are delivered."""
+def test_fewer_bad_records_are_rejected_and_the_rest_is_delivered(tmp_path: Path) -> None:
+    """A few rejects block nothing, and are checked again: corrected at the source they are delivered."""
     with team(tmp_path) as us:
         us.sync()
         bad = us.add_entry(us.users()[0]["id"], morning(1), 0)
@@ -154,7 +154,7 @@ def test_fewer_bad_records_are_set_aside_and_the_rest_is_delivered(tmp_path: Pat
         converged(us)
 
 
-def test_a_reject_goes_though_its_record_was_mended_on_another_day(tmp_path: Path) -> None:
+def test_a_reject_is_removed_though_its_record_was_corrected_on_another_day(tmp_path: Path) -> None:
     """A sync of the new day alone delivers it, and nothing is left of the old day's reason."""
     with team(tmp_path) as us:
         bad = us.add_entry(us.users()[0]["id"], morning(9), 0)
@@ -166,8 +166,8 @@ def test_a_reject_goes_though_its_record_was_mended_on_another_day(tmp_path: Pat
             assert count_rejects(session.store, session.pair) == {}
 
 
-def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> None:
-    """An entry whose project cannot be delivered waits for it, and stands in the rejects with that reason."""
+def test_what_refers_to_a_rejected_record_reports_it(tmp_path: Path) -> None:
+    """An entry whose project cannot be delivered waits for it, and is in the rejects with that reason."""
     with team(tmp_path) as us:
         write_mapping(
             us, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"
@@ -177,8 +177,8 @@ def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> N
         done = us.sync()
         assert (done["projects"].rejected, done["time_entries"].waiting) == (1, 1)
         with us.session() as session:
-            (told,) = list_rejects(session.store, session.pair, entity="time_entries")
-            assert (told.source_id, told.field, told.rule) == (entry["id"], "project_id", "references")
+            (reject,) = list_rejects(session.store, session.pair, entity="time_entries")
+            assert (reject.source_id, reject.field, reject.rule) == (entry["id"], "project_id", "references")
         verdicts = us.verify(repair=True)
         assert [name for name, verdict in verdicts.items() if not verdict.in_sync] == ["time_entries"]
         waits = verdicts["time_entries"]
@@ -189,8 +189,8 @@ def test_what_refers_to_a_record_that_was_set_aside_says_so(tmp_path: Path) -> N
         converged(us)
 
 
-def test_a_project_that_only_its_entries_brought_in_is_set_aside_with_its_reason(tmp_path: Path) -> None:
-    """A sync of time entries alone looks it up, finds it wanting, and says so."""
+def test_a_project_that_only_its_entries_brought_in_is_rejected_with_its_reason(tmp_path: Path) -> None:
+    """A sync of time entries alone looks it up, finds it invalid, and reports it."""
     with team(tmp_path) as us:
         write_mapping(
             us, "projects.yaml", "entity: projects\nfields:\n  project_name: {source: name, max_length: 60}\n"
@@ -200,8 +200,8 @@ def test_a_project_that_only_its_entries_brought_in_is_set_aside_with_its_reason
         us.add_entry(us.users()[0]["id"], morning(1), projectId=project)
         assert us.sync("time_entries")["time_entries"].waiting == 1
         with us.session() as session:
-            (told,) = list_rejects(session.store, session.pair, entity="projects")
-            assert (told.source_id, told.field) == (project, "project_name")
+            (reject,) = list_rejects(session.store, session.pair, entity="projects")
+            assert (reject.source_id, reject.field) == (project, "project_name")
         us.sync("time_entries")
         assert us.verify("time_entries")["time_entries"].waiting == 1
 
@@ -227,16 +227,16 @@ def test_entries_of_a_deleted_project_arrive_and_block_nothing(tmp_path: Path) -
         assert all(verdict.in_sync for verdict in us.verify().values())
 
 
-def test_records_without_an_id_are_set_aside_one_by_one(tmp_path: Path) -> None:
-    """Two that say the same are two rejects, under one name; the next read judges them anew and writes nothing."""
+def test_records_without_an_id_are_rejected_one_by_one(tmp_path: Path) -> None:
+    """Two with the same content are two rejects, under one name; the next read checks them again and writes nothing."""
     with team(tmp_path, projects=3, entries=0) as us:
         nameless = [{**project, "id": None, "name": "Nobody"} for project in us.projects()[:2]]
         answer = {"status": 200, "body": [*us.projects(), *nameless], "headers": {"Last-Page": "true"}}
         us.fault("status", "GET /clockify/*/projects", **answer)
         with us.session() as session:
             assert us.sync_one(session, "projects").rejected == 2
-            told = session.ledger("projects").rejects.show(NO_ID)
-            assert [(row.source_id, row.field) for row in told] == [(NO_ID, "project_id")] * 2
+            rejects = session.ledger("projects").rejects.show(NO_ID)
+            assert [(row.source_id, row.field) for row in rejects] == [(NO_ID, "project_id")] * 2
             before = tables(session, "rejects")
             assert us.sync_one(session, "projects").rejected == 2
             assert tables(session, "rejects") == before
@@ -249,7 +249,7 @@ fields:
 """
 
 
-def test_two_records_that_the_target_cannot_tell_apart_are_rejected(tmp_path: Path) -> None:
+def test_two_records_that_the_target_cannot_distinguish_are_rejected(tmp_path: Path) -> None:
     """A mapping gives one id to two entries: both are named in the reason, the third arrives, nothing else fails."""
     with team(tmp_path, entries=0) as us:
         write_mapping(us, "time_entries.yaml", BY_DESCRIPTION)
@@ -265,7 +265,7 @@ def test_two_records_that_the_target_cannot_tell_apart_are_rejected(tmp_path: Pa
         assert all(reject.rule == "unique_ids" and all(twin in reject.reason for twin in twins) for reject in rejects)
 
 
-def test_what_stands_at_the_target_is_not_taken_by_another_record(tmp_path: Path) -> None:
+def test_what_is_at_the_target_is_not_taken_by_another_record(tmp_path: Path) -> None:
     """On another day, or read by id: the one that was delivered keeps the id, and goes on syncing."""
     with team(tmp_path, entries=0) as us:
         write_mapping(us, "time_entries.yaml", BY_DESCRIPTION)

@@ -11,7 +11,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.highlevel import VENDORS
 from sync_pipeline_tests.properties.judge import adds_up, changes_nothing, converged
-from sync_pipeline_tests.properties.life import LIVES, Deed, live
+from sync_pipeline_tests.properties.life import LIVES, Action, live
 
 PATIENT = settings(
     max_examples=4,
@@ -31,7 +31,7 @@ HURRIED = settings(PATIENT, max_examples=1)
 @PATIENT
 @given(first=LIVES, second=LIVES)
 def test_whatever_people_do_a_sync_makes_both_sides_agree_and_a_second_one_does_nothing(
-    first: list[Deed], second: list[Deed]
+    first: list[Action], second: list[Action]
 ) -> None:
     """Laws 1, 2 and 4 hold after a first sync of any history, and after a later sync of any further edits."""
     _agrees("generic", first, second)
@@ -39,16 +39,16 @@ def test_whatever_people_do_a_sync_makes_both_sides_agree_and_a_second_one_does_
 
 @HURRIED
 @given(first=LIVES, second=LIVES)
-def test_the_same_with_records_of_custom_objects_in_highlevel(first: list[Deed], second: list[Deed]) -> None:
+def test_the_same_with_records_of_custom_objects_in_highlevel(first: list[Action], second: list[Action]) -> None:
     """Its ids are its own, and it takes one record a request."""
     _agrees("highlevel", first, second)
 
 
-def _agrees(vendor: str, first: list[Deed], second: list[Deed]) -> None:
+def _agrees(vendor: str, first: list[Action], second: list[Action]) -> None:
     with TemporaryDirectory() as directory, team(Path(directory), **VENDORS[vendor]) as us:
-        for deeds in (first, second):
+        for actions in (first, second):
             us.changes["SYNC_MAX_REJECT_SHARE"] = "1"  # when a batch is blocked is another test's question
-            live(us, deeds)
+            live(us, actions)
             for counts in us.sync(options=Options(allow_deletes=True)).values():
                 adds_up(counts)
             converged(us)

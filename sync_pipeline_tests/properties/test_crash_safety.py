@@ -19,7 +19,7 @@ CLIENTS = "GET /clockify/api/v1/workspaces/{ws}/clients"
 
 
 @pytest.mark.parametrize("seed", [11, 23])
-def test_killed_at_random_points_the_next_sync_goes_on_from_there(
+def test_killed_at_random_points_the_next_sync_continues_from_there(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often a `sync` process is killed, the one that ends makes both sides agree, and nothing is doubled."""
@@ -90,7 +90,7 @@ def _second_only() -> int:
 
 
 def _unfinished_runs() -> list[str]:
-    """Runs that the UI would show as running for ever."""
+    """Runs that the UI would show as running forever."""
     with dg.DagsterInstance.get() as instance:
         unfinished = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
         return [run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=unfinished))]

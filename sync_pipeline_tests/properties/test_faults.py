@@ -15,7 +15,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline_tests.harness import ENTITIES, Team, team
 from sync_pipeline_tests.highlevel import VENDORS
 from sync_pipeline_tests.properties.judge import adds_up, changes_nothing, converged
-from sync_pipeline_tests.properties.life import LIVES, Deed, live
+from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import HURRIED, PATIENT
 
 ATTEMPTS = 8
@@ -70,8 +70,8 @@ def sync_until_done(us: Team) -> None:
 
 @PATIENT
 @given(first=LIVES, second=LIVES, seed=st.integers(0, 1000))
-def test_when_a_fifth_of_all_requests_go_wrong_nothing_is_lost_and_nothing_stands_twice(
-    first: list[Deed], second: list[Deed], seed: int
+def test_when_a_fifth_of_all_requests_go_wrong_nothing_is_lost_and_nothing_exists_twice(
+    first: list[Action], second: list[Action], seed: int
 ) -> None:
     """Laws 1 and 4 hold after syncs through errors, cut connections, broken JSON and lists that shift."""
     _agrees_in_the_end("generic", first, second, seed)
@@ -79,17 +79,17 @@ def test_when_a_fifth_of_all_requests_go_wrong_nothing_is_lost_and_nothing_stand
 
 @HURRIED
 @given(first=LIVES, second=LIVES, seed=st.integers(0, 1000))
-def test_the_same_where_no_create_is_safe_to_repeat(first: list[Deed], second: list[Deed], seed: int) -> None:
+def test_the_same_where_no_create_is_safe_to_repeat(first: list[Action], second: list[Action], seed: int) -> None:
     """With records of HighLevel: whether a create arrived is looked up before it is sent again."""
     _agrees_in_the_end("highlevel", first, second, seed)
 
 
-def _agrees_in_the_end(vendor: str, first: list[Deed], second: list[Deed], seed: int) -> None:
+def _agrees_in_the_end(vendor: str, first: list[Action], second: list[Action], seed: int) -> None:
     with TemporaryDirectory() as directory, team(Path(directory), **VENDORS[vendor]) as us:
         us.changes["SYNC_MAX_REJECT_SHARE"] = "1"
         small_pages(us)
-        for deeds in (first, second):
-            live(us, deeds)
+        for actions in (first, second):
+            live(us, actions)
             spoil(us, seed)
             sync_until_done(us)
             us.no_faults()

@@ -23,7 +23,7 @@ from sync_pipeline_tests.properties.killing import Killed, killing
 FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}
 SEARCH, CREATE = "POST */clockify_time_entries/records/search", "POST */custom_objects.clockify_time_entries/records"
 WAIT, PATIENCE = 30, 30.5
-"""How long the pipeline waits for what a create has made, and for what a refused create says is there."""
+"""How long the pipeline waits for what a create has made, and for what a refused create reports as existing."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def records(us: HighLevelTeam) -> int:
 
 
 def repaired(us: HighLevelTeam) -> VerifyResult:
-    """A verify that may mend and delete."""
+    """A verify that may repair and delete."""
     with us.session() as session:
         options = Options(allow_deletes=True)
         return verify(session, session.specs["time_entries"], us.days, repair=True, options=options)
@@ -49,7 +49,7 @@ def repaired(us: HighLevelTeam) -> VerifyResult:
 
 @pytest.mark.parametrize(("unique", "lag"), [(True, 10), (True, WAIT + 20), (False, 10)])
 def test_a_create_that_was_cut_off_makes_one_record(us: HighLevelTeam, unique: bool, lag: int) -> None:
-    """While the search shows it in time, or a second one is refused: it is found, and taken as it is."""
+    """While the search shows it in time, or a second one is refused: it is found, and used unchanged."""
     us.switch(unique=unique, index_lag=lag)
     us.fault("cut_after", CREATE, count=1)
     us.sync("time_entries")
@@ -60,8 +60,8 @@ def test_a_create_that_was_cut_off_makes_one_record(us: HighLevelTeam, unique: b
     changes_nothing(us)
 
 
-def test_what_is_refused_as_there_and_never_shown_is_set_aside(us: HighLevelTeam) -> None:
-    """It exists once; it is told why, and a retry finds it when the search shows it."""
+def test_what_is_refused_as_there_and_never_shown_is_rejected(us: HighLevelTeam) -> None:
+    """It exists once; the reason is reported, and a retry finds it when the search shows it."""
     us.switch(unique=True, index_lag=10 * WAIT)
     us.fault("cut_after", CREATE, count=1)
     us.sync("time_entries")
@@ -71,7 +71,7 @@ def test_what_is_refused_as_there_and_never_shown_is_set_aside(us: HighLevelTeam
     assert records(us) == 1
 
 
-def test_killed_at_any_moment_it_goes_on_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_any_moment_it_continues_from_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before and after each request and each commit of creates, changes and deletes, with a search that lags."""
     with highlevel_team(tmp_path, **FEW) as us, killing(monkeypatch) as killer:
         us.sync()
@@ -103,7 +103,7 @@ def test_killed_at_any_moment_it_goes_on_from_there(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_lost_ledger_finds_its_records_again(us: HighLevelTeam, ignored: bool) -> None:
-    """Also where the search ignores its filters: then everything is read, and an empty answer is not believed."""
+    """Also where the search ignores its filters: then everything is read, and an empty answer is not trusted."""
     us.add_entry(us.users()[1]["id"], morning(3), description="another")
     us.sync()
     before = {row["id"] for row in us.stored("time_entries")}
@@ -118,7 +118,7 @@ def test_a_lost_ledger_finds_its_records_again(us: HighLevelTeam, ignored: bool)
 
 
 def test_a_lost_ledger_of_many_records_costs_no_write(tmp_path: Path) -> None:
-    """What is as it should be is linked. Of one that the search shows as it was before, and of one whose title is another, it is not."""
+    """What is correct is linked. What the search shows in an older state, or with another title, is not."""
     with highlevel_team(tmp_path, **FEW | {"entries": 130}) as us:
         us.sync()
         first, second, *_ = us.entries()
@@ -144,7 +144,7 @@ def test_a_lost_ledger_of_many_records_costs_no_write(tmp_path: Path) -> None:
 
 
 def test_an_object_that_was_emptied_by_hand_is_filled_again(tmp_path: Path) -> None:
-    """One request each to see that it is gone, one to create it, and a share of a search that proves that the object exists."""
+    """One request each to see that it is deleted, one to create it, and a share of a search that proves that the object exists."""
     with highlevel_team(tmp_path, **FEW | {"entries": 60}) as us:
         us.sync()
         stored = us.stored("time_entries")
@@ -162,7 +162,7 @@ def test_an_object_that_was_emptied_by_hand_is_filled_again(tmp_path: Path) -> N
         changes_nothing(us)
 
 
-def test_what_was_updated_beside_an_update_that_failed_is_noted(tmp_path: Path) -> None:
+def test_what_was_updated_next_to_an_update_that_failed_is_noted(tmp_path: Path) -> None:
     """Several are sent at a time: of one that ends the run, the others keep their outcome and are not sent again."""
     with highlevel_team(tmp_path, **FEW | {"entries": 4}) as us:
         us.sync()
@@ -204,7 +204,7 @@ def test_a_key_that_was_changed_by_hand_is_put_right(us: HighLevelTeam) -> None:
 
 
 def test_a_list_that_holds_less_than_it_says_is_not_believed(us: HighLevelTeam) -> None:
-    """It is read once more; then verify ends with that, and nothing counts as missing."""
+    """It is read again; then verify ends with that, and nothing counts as missing."""
     us.sync()
     us.switch(total_extra=1)
     us.forget_stats()
@@ -227,7 +227,7 @@ def test_an_answer_about_another_location_ends_the_run(us: HighLevelTeam) -> Non
     assert records(us) == 0
 
 
-def test_a_location_that_may_not_be_seen_is_not_gone(us: HighLevelTeam) -> None:
+def test_a_location_that_may_not_be_seen_is_not_deleted(us: HighLevelTeam) -> None:
     """Without the agency's key only the own location is read; the client of another one is not archived for that."""
     us.sync("locations")
     clients = us.clients()
@@ -236,12 +236,12 @@ def test_a_location_that_may_not_be_seen_is_not_gone(us: HighLevelTeam) -> None:
     assert us.clients() == clients
 
 
-def test_a_location_that_is_gone_is_archived(us: HighLevelTeam) -> None:
-    """Its id is asked for, and HighLevel says that there is none."""
+def test_a_deleted_location_is_archived(us: HighLevelTeam) -> None:
+    """Its id is asked for, and HighLevel answers that there is none."""
     us.sync("locations")
     name = us.at_snapshots("locations").popitem()[1]["location_name"]
-    (gone,) = [key for key, row in us.at_snapshots("locations").items() if row["location_name"] == name]
-    us.snapshots("DELETE", f"/locations/{gone}")
+    (deleted,) = [key for key, row in us.at_snapshots("locations").items() if row["location_name"] == name]
+    us.snapshots("DELETE", f"/locations/{deleted}")
     us.sync("locations", options=Options(allow_deletes=True), SYNC_MAX_DELETE_SHARE="1")
     assert us.client(name)["archived"]
 
@@ -252,7 +252,7 @@ def test_with_the_key_of_one_location_that_one_is_read(us: HighLevelTeam) -> Non
     assert (counts["locations"].created, counts["time_entries"].created) == (1, 1)
 
 
-def test_a_day_that_is_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTeam) -> None:
+def test_a_day_that_is_used_up_ends_the_run_and_the_next_continues(us: HighLevelTeam) -> None:
     """A part of the day is left to others; what was delivered stays, the rest follows, and nothing is there twice."""
     for number in range(30):
         us.add_entry(us.users()[0]["id"], morning(2), description=f"number {number}")
@@ -260,20 +260,20 @@ def test_a_day_that_is_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTe
     with pytest.raises(RetryableApiError, match="the requests of this day are used up") as caught:
         us.sync("time_entries")
     assert "continues by itself" in caught.value.fix
-    assert 5 < records(us) < 25  # some creates are under way at once
+    assert 5 < records(us) < 25  # some creates are under way in parallel
     us.forget_stats()
     with pytest.raises(RetryableApiError, match="used up"):
         us.sync("time_entries")
     assert _to_highlevel(us) == 0  # every process knows
     us.sandbox.world.clock.advance(timedelta(days=1))
-    with clock_from(utc_now() + timedelta(minutes=16)):  # and looks again: nobody says when the day is over
+    with clock_from(utc_now() + timedelta(minutes=16)):  # and looks again: nothing states when the day is over
         us.sync()
     assert len(us.at_snapshots("time_entries")) == 31
     changes_nothing(us)
 
 
 def test_a_token_that_ends_in_the_middle_is_named(us: HighLevelTeam) -> None:
-    """Which setting holds it is said; with a new one the rest follows."""
+    """The setting that holds it is named; with a new one the rest follows."""
     us.fault(
         "status", CREATE, status=401, body='{"statusCode": 401, "message": "Invalid JWT", "error": "Unauthorized"}'
     )

@@ -1,4 +1,4 @@
-"""Answers of HighLevel that are not to be believed, and moments at which a record would be made twice or lost."""
+"""Answers of HighLevel that cannot be trusted, and moments at which a record would be made twice or lost."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_clock_of_highlevels_that_differs_changes_nothing(us: HighLevelTeam, h
 
 
 def test_another_record_with_its_key_hides_no_interrupted_create(us: HighLevelTeam) -> None:
-    """One whose key was changed by hand is older, and belongs to another entry: the new one is found beside it."""
+    """One whose key was changed by hand is older, and belongs to another entry: the new one is found next to it."""
     us.sync("time_entries")
     (older,) = records(us)
     made = us.add_entry(us.users()[1]["id"], morning(3), description="another")
@@ -207,7 +207,7 @@ def test_what_a_measurement_left_behind_is_counted_nowhere(us: HighLevelTeam) ->
 
 
 def test_a_delete_that_was_not_carried_out_is_no_delete(us: HighLevelTeam) -> None:
-    """HighLevel answers 200 and says that it failed: the run ends, and the next one deletes."""
+    """HighLevel answers 200 and reports that it failed: the run ends, and the next one deletes."""
     us.sync()
     ((entry,), (first,)) = us.entries(), records(us)
     us.clockify("DELETE", f"/time-entries/{entry['id']}")
@@ -256,7 +256,7 @@ def test_a_location_that_is_not_found_makes_no_record_missing(us: HighLevelTeam,
 
 @pytest.mark.parametrize("total", [{}, {"total": 1}])
 def test_a_list_that_repeats_a_page_is_not_complete(us: HighLevelTeam, total: dict[str, int]) -> None:
-    """Without a total, or with one that counts less, nothing says what comes behind it."""
+    """Without a total, or with one that counts less, nothing states what comes after it."""
     us.sync()
     page = {"records": us.stored("time_entries") * 100, **total}
     us.fault("status", SEARCH, status=200, body=page)
@@ -292,8 +292,8 @@ def test_in_place_of_a_deleted_record_another_one_with_its_key_is_used(us: HighL
     converged(us)
 
 
-def test_a_429_that_says_the_day_is_not_used_up_ends_the_run_and_the_next_goes_on(us: HighLevelTeam) -> None:
-    """The header of the day says more than is true: nothing is lost, and nothing is there twice."""
+def test_a_429_that_states_the_day_is_not_used_up_ends_the_run_and_the_next_continues(us: HighLevelTeam) -> None:
+    """The header of the day states more than is true: nothing is lost, and nothing is there twice."""
     for number in range(12):
         us.add_entry(us.users()[0]["id"], morning(2), description=f"number {number}")
     headers = {

@@ -24,7 +24,7 @@ MANY = settings(
 def test_after_any_history_a_reconciliation_makes_both_sides_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """200 histories in all; after each both sides agree, nothing stands twice, and what is still open ends."""
+    """200 histories in all; after each both sides agree, nothing exists twice, and what is still open ends."""
     with office(tmp_path / "office", monkeypatch) as here:
         tried: list[int] = []
 

@@ -18,14 +18,14 @@ from sync_pipeline.store.deliveries import recent
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.harness import Team, instant, morning, team
 from sync_pipeline_tests.properties.judge import converged
-from sync_pipeline_tests.properties.life import LIVES, Deed, live
+from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 from sync_pipeline_tests.scenarios.test_target_kinds import TASKS
 
 FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted", "rejected", "excluded", "waiting")
 RECORDED = {"rename": "update"}
-"""What the audit of writes says for an action of the plan."""
+"""What the audit of writes records for an action of the plan."""
 MOST_CHANGES = 5
 EVERY = 7
 """Of so many ways of two tasks one is tried."""
@@ -41,7 +41,7 @@ def plan_of(us: Team, session: Session, entity: str, options: Options | None = N
 
 
 def comes_true(us: Team, session: Session, entity: str, options: Options | None = None) -> None:
-    """The sync has the figures of the preview, and does with each record what the plan says."""
+    """The sync has the figures of the preview, and does with each record what the plan states."""
     found, lines = plan_of(us, session, entity, options)
     last = max((row.id for row in recent(session.store, session.pair, entity=entity, limit=1)), default=0)
     done = us.sync_one(session, entity, options=options)
@@ -57,12 +57,12 @@ def comes_true(us: Team, session: Session, entity: str, options: Options | None 
 
 @PATIENT
 @given(first=LIVES, second=LIVES)
-def test_whatever_people_do_a_sync_does_what_the_preview_said(first: list[Deed], second: list[Deed]) -> None:
+def test_whatever_people_do_a_sync_does_what_the_preview_said(first: list[Action], second: list[Action]) -> None:
     """Counts and each record's action, for a first sync and for a later one."""
     with TemporaryDirectory() as directory, team(Path(directory)) as us:
         us.changes |= {"SYNC_MAX_REJECT_SHARE": "1", "SYNC_MAX_DELETE_SHARE": "1"}
-        for deeds in (first, second):
-            live(us, deeds)
+        for actions in (first, second):
+            live(us, actions)
             with us.session() as session:
                 for entity in session.specs:
                     comes_true(us, session, entity, Options(allow_deletes=True))
@@ -99,7 +99,7 @@ def test_every_sequence_of_changes_of_two_names_has_one_plan_and_converges(tmp_p
     """Renames, exchanges, deletes, restores and clashes of two locations, up to five of them, with a sync anywhere.
 
     A sync sees what changes lead to, so each state is changed into each other one once, all of them in one account; of
-    two ways that are the same but for which location is which, one is gone.
+    two ways that are the same but for which location is which, one is left out.
     """
     start: NameState = ("a", "b")
     ways = ways_from(start, NAMES)
@@ -162,7 +162,7 @@ def _tasks_are_right(us: Team, session: Session, now: dict[int, NameState], proj
 
 
 def _one_of_each_pair(ways: set[tuple[NameState, NameState]]) -> list[tuple[NameState, NameState]]:
-    """One of each way and its mirror image, by turns the lower and the higher: ids have an order, too."""
+    """One of each way and its mirror image, alternately the lower and the higher: ids have an order, too."""
     mirror = str.maketrans("abPQ", "baQP")
     pairs = {
         frozenset([way, tuple((second.translate(mirror), first.translate(mirror)) for first, second in way)])
@@ -203,9 +203,9 @@ def _names_are_right(us: Team, session: Session, now: dict[int, NameState]) -> N
         for which, name in enumerate(state):
             right = names[f"{case} {name}"] == 1 if name else True
             assert right or f"{case}-{which}" in rejected, f"{case}-{which}: {state}"
-        gone = set(NAMES[:-1]) - {*state}
+        missing = set(NAMES[:-1]) - {*state}
         rejects = rejected & {f"{case}-0", f"{case}-1"}
-        assert rejects or not any(names[f"{case} {name}"] for name in gone), f"{case}: {state}"
+        assert rejects or not any(names[f"{case} {name}"] for name in missing), f"{case}: {state}"
 
 
 TEXTS, DAYS = ("x", "y"), (2, 3)

@@ -1,4 +1,4 @@
-"""Law 5: only mapped fields change on the other side; what a person typed into other fields survives."""
+"""Law 5: only mapped fields change on the target; what a person typed into other fields survives."""
 
 from __future__ import annotations
 

@@ -29,19 +29,19 @@ def test_a_deleted_entry_is_deleted_after_it_was_looked_up_together_with_one_tha
     """Two reads by id are made for one delete: of the vanished entry and of a witness that must be found."""
     with team(tmp_path) as us:
         us.sync()
-        gone = stopped(us)[0]["id"]
-        us.clockify("DELETE", f"/time-entries/{gone}")
+        removed = stopped(us)[0]["id"]
+        us.clockify("DELETE", f"/time-entries/{removed}")
         us.forget_stats()
         assert us.sync("time_entries")["time_entries"].deleted == 1
         assert us.requests()[ENTRY] == 2
-        assert gone not in us.at_snapshots("time_entries")
+        assert removed not in us.at_snapshots("time_entries")
         converged(us)
         changes_nothing(us)
 
 
 @pytest.mark.parametrize("entity", ["projects", "time_entries", "locations"])
 def test_rows_that_only_the_list_lost_are_not_deleted(tmp_path: Path, entity: str) -> None:
-    """A list that answers with nothing is not believed; let through, it deletes nothing: each record is found by id."""
+    """A list that answers with nothing is not trusted; let through, it deletes nothing: each record is found by id."""
     with team(tmp_path) as us:
         us.clockify("POST", "/projects", {"name": "Nothing refers to this one"})
         us.sync()
@@ -77,7 +77,7 @@ def test_users_have_no_read_by_id_so_a_second_complete_list_confirms(tmp_path: P
         us.fault("status", "GET */users", status=200, body=without, headers={"Last-Page": "true"}, count=3)
         us.forget_stats()
         assert us.sync("users")["users"].deleted == 1
-        assert us.requests()[USERS] == 3  # the list, the proof that the key sees everybody, and the list again
+        assert us.requests()[USERS] == 3  # the list, the proof that the key sees everyone, and the list again
         assert users[-1]["id"] not in us.at_snapshots("users")
         us.no_faults()
         us.sync("users")  # and it is back as soon as it is listed again
@@ -85,7 +85,7 @@ def test_users_have_no_read_by_id_so_a_second_complete_list_confirms(tmp_path: P
 
 
 def test_an_answer_that_a_foreign_workspace_would_give_too_is_no_confirmation(tmp_path: Path) -> None:
-    """When even an entry that lives reads as gone, nothing is believed and nothing is deleted."""
+    """When even an existing entry reads as deleted, no answer is trusted and nothing is deleted."""
     with team(tmp_path) as us:
         us.sync()
         before = us.at_snapshots("time_entries")
@@ -117,19 +117,19 @@ def test_another_workspace_is_another_connection_and_deletes_nothing(tmp_path: P
         assert before.keys() <= us.at_snapshots("time_entries").keys()
 
 
-def test_more_deletes_than_a_run_may_send_are_held_until_somebody_allows_them(tmp_path: Path) -> None:
+def test_more_deletes_than_a_run_may_send_are_held_until_someone_allows_them(tmp_path: Path) -> None:
     """None of them is sent, each is named, and the rest is loaded; allowed, they are deleted."""
     with team(tmp_path) as us:
         us.sync()
         before = us.at_snapshots("time_entries")
-        gone = [str(entry["id"]) for entry in stopped(us)[:20]]
-        for entry in gone:
+        removed = [str(entry["id"]) for entry in stopped(us)[:20]]
+        for entry in removed:
             us.clockify("DELETE", f"/time-entries/{entry}")
         late = us.add_entry(us.users()[0]["id"], morning(1))
         us.forget_stats()
         done = us.sync("time_entries")["time_entries"]
         assert (done.deleted, done.held_deletes, done.created, done.unconfirmed) == (0, 20, 1, 0)
-        assert us.held("time_entries") == {"deletes": sorted(gone)}
+        assert us.held("time_entries") == {"deletes": sorted(removed)}
         assert us.writes() == {"time_entries": 1}
         now = us.at_snapshots("time_entries")
         assert {**before, late["id"]: now[late["id"]]} == now
@@ -188,7 +188,7 @@ def test_what_leaves_the_scope_is_excluded_and_not_deleted(tmp_path: Path) -> No
 
 
 def test_a_record_a_policy_keeps_is_never_deleted(tmp_path: Path) -> None:
-    """``delete: keep``: gone at the source, left alone at the target."""
+    """``delete: keep``: deleted at the source, left alone at the target."""
     mappings = tmp_path / "mappings"
     mappings.mkdir()
     (mappings / "projects.yaml").write_text("entity: projects\ntarget: {delete: keep}\n")
@@ -207,25 +207,25 @@ def test_a_record_a_policy_keeps_is_never_deleted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left", [0, 1])
-def test_the_last_records_of_a_small_entity_are_not_lost_without_a_word(tmp_path: Path, left: int) -> None:
+def test_the_last_records_of_a_small_entity_are_not_lost_silently(tmp_path: Path, left: int) -> None:
     """Few deletes are no suspicious share - but nothing left at all is, however few there were."""
     with team(tmp_path, projects=3, entries=0) as us:
         us.sync("projects")
-        gone = us.projects()[left:]
-        for project in gone:
+        removed = us.projects()[left:]
+        for project in removed:
             us.delete_project(project["id"])
         if not left:
             done = us.sync("projects")["projects"]
             assert (done.deleted, done.held_deletes) == (0, 3)
-            assert us.held("projects") == {"deletes": sorted(project["id"] for project in gone)}
+            assert us.held("projects") == {"deletes": sorted(project["id"] for project in removed)}
             assert len(us.at_snapshots("projects")) == 3
         options = Options(allow_deletes=not left)
-        assert us.sync("projects", options=options)["projects"].deleted == len(gone)
+        assert us.sync("projects", options=options)["projects"].deleted == len(removed)
         assert len(us.at_snapshots("projects")) == left
 
 
 def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
-    """What was proven gone and could not be deleted may have come back: a sync of other days does not delete it."""
+    """What was proven deleted and could not be removed may have come back: a sync of other days does not delete it."""
     with team(tmp_path) as us:
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         us.sync()
@@ -240,19 +240,19 @@ def test_a_delete_that_failed_needs_a_new_proof(tmp_path: Path) -> None:
         us.forget_stats()
         assert us.sync("time_entries", days=Days(day(9), day(8)))["time_entries"].deleted == 0
         assert us.sync("time_entries")["time_entries"].deleted == 0
-        assert us.writes() == {"time_entries": 1}  # nobody knows what became of the failed delete
+        assert us.writes() == {"time_entries": 1}  # no one knows what became of the failed delete
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
         us.fault("status", us.route("DELETE /snapshots/*"), status=503)
         with pytest.raises(RetryableApiError):
             us.sync("time_entries")
         us.no_faults()
-        assert us.sync("time_entries")["time_entries"].deleted == 1  # looked up again, and still gone
+        assert us.sync("time_entries")["time_entries"].deleted == 1  # looked up again, and still deleted
         converged(us)
         changes_nothing(us)
 
 
-def test_what_was_excluded_and_is_gone_is_deleted(tmp_path: Path) -> None:
-    """A timer that was started again and then deleted has no last good state that anybody should keep."""
+def test_what_was_excluded_and_is_missing_is_deleted(tmp_path: Path) -> None:
+    """A timer that was started again and then deleted has no last good state that anyone should keep."""
     with team(tmp_path) as us:
         us.sync()
         entry = us.add_entry(us.users()[0]["id"], morning(0, 0))
@@ -267,7 +267,7 @@ def test_what_was_excluded_and_is_gone_is_deleted(tmp_path: Path) -> None:
         changes_nothing(us)
 
 
-def test_an_entry_that_moved_and_is_invalid_stands_in_the_rejects(tmp_path: Path) -> None:
+def test_an_entry_that_moved_and_is_invalid_is_in_the_rejects(tmp_path: Path) -> None:
     """Found by id on another day, it is judged like any other."""
     with team(tmp_path) as us:
         us.sync()
@@ -277,8 +277,8 @@ def test_an_entry_that_moved_and_is_invalid_stands_in_the_rejects(tmp_path: Path
         done = us.sync("time_entries", days=Days(day(4), day(2)))["time_entries"]
         assert (done.rejected, done.deleted) == (1, 0)
         with us.session() as session:
-            (told,) = session.ledger("time_entries").rejects.show(entry["id"])
-            assert told.partition == day(9).isoformat()
+            (reject,) = session.ledger("time_entries").rejects.show(entry["id"])
+            assert reject.partition == day(9).isoformat()
         us.sync()
         converged(us)
 
@@ -300,7 +300,7 @@ def test_entries_moved_before_the_start_are_neither_missed_nor_looked_up_again(t
         changes_nothing(us)
 
 
-def test_deletes_that_somebody_allowed_are_each_proven_by_id(tmp_path: Path) -> None:
+def test_deletes_that_someone_allowed_are_each_proven_by_id(tmp_path: Path) -> None:
     """What is beyond the number of reads by id stays allowed and unconfirmed: later runs prove and delete it."""
     with team(tmp_path, entries=60) as us:
         us.changes["SYNC_MAX_CONFIRMATIONS"] = "10"

@@ -24,7 +24,7 @@ SECRETS = (CLOCKIFY_KEY, SNAPSHOTS_KEY, CLIENT_SECRET, WRONG)
 
 
 def leaks(text: str | bytes) -> list[str]:
-    """The secrets that stand in a text, plain or as anybody could decode them."""
+    """The secrets that are in a text, plain or as anyone could decode them."""
     data = text.encode() if isinstance(text, str) else text
     forms = {secret: (secret.encode(), secret.encode().hex().encode()) for secret in SECRETS}
     return [secret for secret, shapes in forms.items() if any(shape in data for shape in shapes)]
@@ -50,8 +50,8 @@ def test_commands_that_work_and_commands_that_fail_show_no_secret(tmp_path: Path
     """Nothing is printed and nothing is kept, neither with right nor with wrong keys, in Dagster's history either."""
     with team(tmp_path, users=2, projects=2, locations=2, entries=5) as us:
         both = {name: value for changes in WRONG_KEYS for name, value in changes.items()}
-        told = [*run(us, "sync"), *run(us, "sync", code=4, **both)]
-        assert [text for text in told if leaks(text)] == []
+        printed = [*run(us, "sync"), *run(us, "sync", code=4, **both)]
+        assert [text for text in printed if leaks(text)] == []
         assert files_with_secrets(us.home) == []
         assert tables_with_secrets(us) == []
         assert list(us.home.rglob("*.db")), "the history was looked at"
@@ -92,7 +92,7 @@ def test_errors_and_log_lines_hold_no_secret(
 
 
 def test_a_target_that_repeats_the_key_in_a_refusal_does_not_get_it_into_the_rejects(tmp_path: Path) -> None:
-    """What a target says about a record is kept and shown, so it is kept without secrets."""
+    """What a target answers about a record is kept and shown, so it is kept without secrets."""
     with team(tmp_path, projects=1, entries=0) as us:
         error = {"code": SNAPSHOTS_KEY, "detail": f"refused for {SNAPSHOTS_KEY}"}
         body = {"results": [{"id": us.projects()[0]["id"], "status": "refused", "error": error}]}

@@ -22,7 +22,7 @@ from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.schema import FACTS, records, rejects
 from sync_pipeline_tests.harness import ENTITIES, Json, Team, day, morning, team
 from sync_pipeline_tests.properties.judge import adds_up, converged
-from sync_pipeline_tests.properties.life import LIVES, Deed, live
+from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
@@ -41,12 +41,12 @@ def us(tmp_path: Path) -> Iterator[Team]:
 
 @PATIENT
 @given(first=LIVES, second=LIVES)
-def test_a_sync_with_it_leaves_what_a_sync_without_it_leaves(first: list[Deed], second: list[Deed]) -> None:
+def test_a_sync_with_it_leaves_what_a_sync_without_it_leaves(first: list[Action], second: list[Action]) -> None:
     """Both would send the same, count the same and check the same; after the one, the other finds nothing to do."""
     with TemporaryDirectory() as directory, team(Path(directory)) as us:
         us.changes["SYNC_MAX_REJECT_SHARE"] = "1"
-        for deeds in (first, second):
-            live(us, deeds)
+        for actions in (first, second):
+            live(us, actions)
             with us.session() as session:
                 for entity in session.specs:
                     short, full = in_both_ways(session, partial(looked, us, session, entity))
@@ -90,7 +90,7 @@ def test_a_changed_entry_is_processed_and_no_other(us: Team) -> None:
 
 
 @pytest.mark.parametrize("changed", ["mapping", "function", "setting", "upgrade"])
-def test_what_decides_about_records_decides_once_more_when_it_has_changed(us: Team, changed: str) -> None:
+def test_what_decides_about_records_decides_again_when_it_has_changed(us: Team, changed: str) -> None:
     """Every record is processed in full once, and nothing is sent where the same comes out."""
     write_mapping(us, "functions.py", "def plain(value):\n    return value\n")
     own = "fields: {description: {function: functions.plain, source: description}}"

@@ -1,4 +1,4 @@
-"""Law 9: exit code 0, a green day and a closed event say that the records they stand for are done."""
+"""Law 9: exit code 0, a green day and a closed event state that the records they cover are done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The laws on a vendor that the engine has never heard of: Clockify's tags go there, and its notes to the Snapshots API."""
+"""The laws on a vendor that the engine has never reported: Clockify's tags go there, and its notes to the Snapshots API."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from sync_pipeline_tests.harness import Blocked, Json, Team
 from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.properties.third import (
+    ACTIONS,
     ALLOWED,
-    DEEDS,
     TAGS,
-    Deed,
+    Action,
     agrees,
     changes_nothing,
     converged,
@@ -36,14 +36,14 @@ from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 
 @PATIENT
-@given(first=DEEDS, second=DEEDS)
-def test_a_sync_makes_all_sides_agree(first: list[Deed], second: list[Deed]) -> None:
+@given(first=ACTIONS, second=ACTIONS)
+def test_a_sync_makes_all_sides_agree(first: list[Action], second: list[Action]) -> None:
     """Whatever people do, and however far the list lags behind when it is read first."""
     with TemporaryDirectory() as directory:
         agrees(Path(directory), (first, second))
 
 
-def test_killed_anywhere_the_next_sync_goes_on_and_nothing_exists_twice(
+def test_killed_anywhere_the_next_sync_continues_and_nothing_exists_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before and after requests and commits of a sync that creates, updates and deletes: every fifth of these moments."""
@@ -122,7 +122,7 @@ def test_a_thing_that_is_there_is_adopted_and_a_refused_one_is_rejected(tmp_path
 
 
 def test_only_what_is_proven_to_be_deleted_is_deleted(tmp_path: Path) -> None:
-    """Law 6: what a list lacks by mistake is read by id; and most of what there is waits until somebody allows it."""
+    """Law 6: what a list lacks by mistake is read by id; and most of what there is waits until someone allows it."""
     with three(tmp_path) as (us, tiny):
         ids = [str(tiny.put("notes", text=f"note {number}")["id"]) for number in range(20)]
         tiny.settle()
@@ -186,23 +186,23 @@ def test_the_key_stays_secret(tmp_path: Path, caplog: pytest.LogCaptureFixture, 
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         patch.setattr(Tiny, "answer", lambda *_: (status, {"message": f"not with {KEY}"}))
         patch.setattr(Tiny, "_list", lambda *_: [])
-        told = ""
+        text = ""
         try:
             us.sync("tags")
         except SyncError as error:
-            told = f"{error!r} {error} {vars(error)} {error.__cause__!r}"
+            text = f"{error!r} {error} {vars(error)} {error.__cause__!r}"
         with us.session() as session:
-            told += repr([list_rejects(session.store, session.pair), session.systems])
+            text += repr([list_rejects(session.store, session.pair), session.systems])
         kept = b"".join(path.read_bytes() for path in us.home.rglob("*") if path.is_file())
-        assert told
-        assert KEY not in told
+        assert text
+        assert KEY not in text
         assert KEY not in caplog.text
         assert KEY.encode() not in kept
         assert tiny.writes == []
 
 
 def test_what_says_that_it_is_done_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Law 9: a run beside a newer one that is killed at every third moment says "done" only of what is there."""
+    """Law 9: a run next to a newer one that is killed at every third moment reports "done" only for what is there."""
     with three(tmp_path) as (us, tiny):
         us.sync()
         said = set()

@@ -1,4 +1,4 @@
-"""Ownership, safe deletes and stories once more with records of HighLevel; `make laws` has them on both databases."""
+"""Ownership, safe deletes and stories again with records of HighLevel; `make laws` has them on both databases."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline_tests.properties.stories import SAME, tell
+from sync_pipeline_tests.properties.stories import SAME, play_story
 
 
 @pytest.mark.parametrize("name", SAME)
 def test_the_same_with_highlevel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Each as it is for the generic profile."""
-    tell(tmp_path, monkeypatch, name)
+    """Each as for the generic profile."""
+    play_story(tmp_path, monkeypatch, name)

@@ -1,4 +1,4 @@
-"""A third vendor beside both systems: Clockify's tags go there, its notes to the Snapshots API; and what people do in all three."""
+"""A third vendor next to both systems: Clockify's tags go there, its notes to the Snapshots API; and what people do in all three."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from sync_pipeline_tests.properties.saved import Database, SavedFile
 from sync_pipeline_tests.properties.tiny import Tiny, serving
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
-Deed = tuple[str, int, str]
-Deeds = tuple[list[Deed], list[Deed]]
+Action = tuple[str, int, str]
+Actions = tuple[list[Action], list[Action]]
 
 TAGS = """
 entity: tags
@@ -38,7 +38,7 @@ fields:
 """
 ALLOWED = Options(allow_deletes=True, accept_rewrite=True)
 NAMES = st.text("abü ", min_size=1, max_size=4).map(lambda name: f"n{name}n")
-DEEDS = st.lists(
+ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(
             ["add tag", "rename tag", "delete tag", "write note", "edit note", "delete note", "meddle", "list"]
@@ -52,7 +52,7 @@ DEEDS = st.lists(
 
 @contextmanager
 def three(root: Path) -> Iterator[tuple[Team, Tiny]]:
-    """The team's two systems, and the third vendor beside them."""
+    """The team's two systems, and the third vendor next to them."""
     with serving() as tiny, team(root, entries=0, users=1, projects=0, clients=0, locations=0) as us:
         us.control("POST", "entities", {"entity": "notes", "id_field": "note_id"})
         write_mapping(us, "tags.yaml", TAGS)
@@ -67,25 +67,25 @@ def tags(us: Team) -> list[Json]:
     return found
 
 
-def live(us: Team, tiny: Tiny, deeds: list[tuple[str, int, str]]) -> None:
+def live(us: Team, tiny: Tiny, actions: list[tuple[str, int, str]]) -> None:
     """What people do, in all three systems."""
-    for deed, number, name in deeds:
+    for action, number, name in actions:
         there, notes, things = tags(us), list(tiny.records.get("notes", {})), list(tiny.records.get("things", {}))
-        if deed == "add tag" and all(tag["name"] != name for tag in there):
+        if action == "add tag" and all(tag["name"] != name for tag in there):
             us.clockify("POST", "/tags", {"name": name})
-        elif deed == "rename tag" and there and all(tag["name"] != name for tag in there):
+        elif action == "rename tag" and there and all(tag["name"] != name for tag in there):
             us.clockify("PUT", f"/tags/{there[number % len(there)]['id']}", {"name": name})
-        elif deed == "delete tag" and there:
+        elif action == "delete tag" and there:
             us.clockify("DELETE", f"/tags/{there[number % len(there)]['id']}")
-        elif deed == "write note":
+        elif action == "write note":
             tiny.put("notes", text=name)
-        elif deed == "edit note" and notes:
+        elif action == "edit note" and notes:
             tiny.put("notes", notes[number % len(notes)], text=name)
-        elif deed == "delete note" and notes:
+        elif action == "delete note" and notes:
             tiny.delete("notes", notes[number % len(notes)])
-        elif deed == "meddle" and things:
+        elif action == "meddle" and things:
             tiny.put("things", things[number % len(things)], note=name)  # a field that is not mapped
-        elif deed == "list":
+        elif action == "list":
             tiny.settle()
 
 
@@ -102,7 +102,7 @@ def converged(us: Team, tiny: Tiny) -> None:
 
 
 def changes_nothing(us: Team, tiny: Tiny) -> None:
-    """Law 2: a second sync sends no write and leaves records and deliveries as they are."""
+    """Law 2: a second sync sends no write and leaves records and deliveries unchanged."""
     us.forget_stats()
     tiny.writes.clear()
     with us.session() as session:
@@ -114,20 +114,20 @@ def changes_nothing(us: Team, tiny: Tiny) -> None:
 
 
 def notes_of_people(tiny: Tiny) -> dict[str, Any]:
-    """What is at the things that nobody maps."""
+    """What is at the things that no one maps."""
     return {key: thing.get("note") for key, thing in tiny.records.get("things", {}).items()}
 
 
-def drawn_deeds(number: int) -> Deeds:
+def drawn_actions(number: int) -> Actions:
     """What people do before a first and a second sync, for a seed."""
-    return drawn(st.tuples(DEEDS, DEEDS), number)
+    return drawn(st.tuples(ACTIONS, ACTIONS), number)
 
 
-def agrees(root: Path, deeds: Deeds, database: Database = SavedFile) -> None:
+def agrees(root: Path, actions: Actions, database: Database = SavedFile) -> None:
     """Laws 1, 2, 4 and 5 hold after each part, however far the list lags behind when it is read first."""
     with three(root) as (us, tiny):
         database(us)
-        for some in deeds:
+        for some in actions:
             live(us, tiny, some)
             before = notes_of_people(tiny)
             for counts in us.sync(options=ALLOWED).values():  # the list may lag: what it shows late comes with the next

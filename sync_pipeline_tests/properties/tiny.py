@@ -56,7 +56,7 @@ class Tiny:
         self.listed = {kind: dict(found) for kind, found in self.records.items()}
 
     def put(self, kind: str, record_id: str | None = None, **fields: Any) -> Json:
-        """Somebody creates or edits a record; None clears a field."""
+        """Someone creates or edits a record; None clears a field."""
         if record_id is None:
             self.last += 1
             record_id = f"t{self.last}"
@@ -66,7 +66,7 @@ class Tiny:
         return of_kind[record_id]
 
     def delete(self, kind: str, record_id: str) -> None:
-        """Somebody deletes a record."""
+        """Someone deletes a record."""
         self.records.get(kind, {}).pop(record_id, None)
 
     def answer(self, method: str, path: str, query: Mapping[str, str], body: Json) -> tuple[int, Any]:
@@ -124,7 +124,7 @@ def serving() -> Iterator[Tiny]:
         do_GET = do_POST = do_PUT = do_DELETE = respond  # noqa: N815 - the names that http.server calls
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as http.server names it
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -223,13 +223,13 @@ class TinySource:
         return [row async for page in self.account.list(self.kind) for row in page][:limit]
 
     async def prove_complete(self) -> frozenset[str] | None:
-        """Everything is shown to everybody."""
+        """Everything is shown to everyone."""
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class TinyTarget:
-    """Records of one kind, found by `ref`, which may be anybody's: nothing is refused as taken."""
+    """Records of one kind, found by `ref`, which may be anyone's: nothing is refused as taken."""
 
     account: TinyAccount
     kind: str
@@ -272,7 +272,7 @@ class TinyTarget:
         await self.account.client.request("DELETE", THING, ids=ids, options=MAY_BE_GONE)
 
     def is_own(self, record: Record) -> bool:
-        """It does not say who made a thing."""
+        """It does not state who created a thing."""
         del record
         return False
 

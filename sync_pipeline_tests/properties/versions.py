@@ -1,4 +1,4 @@
-"""What the sandbox's journal says about the past, and what a version of a record should look like at its target."""
+"""What the sandbox's journal holds about the past, and what a version of a record should look like at its target."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Past:
         return [state for state in self._life(place, record_id) if state.exists_in(first, last)]
 
     def at(self, place: Place, record_id: str, step: int) -> Json | None:
-        """A record as it was at a step."""
+        """A record's version at a step."""
         (state,) = self.states(place, record_id, step, step)
         return state.body
 

@@ -83,7 +83,7 @@ def test_what_a_location_won_is_the_revenue_of_its_clients_projects(tmp_path: Pa
             assert {revenue for revenue, *_ in reported(session, "client").values()} <= {None}
 
 
-def test_a_token_of_another_location_says_so(tmp_path: Path) -> None:
+def test_a_token_of_another_location_is_named(tmp_path: Path) -> None:
     """With one location's token nothing is known of the others; where no location is a client, nothing is asked."""
     with team(tmp_path, **VENDORS["highlevel"] | {"entries": 0}) as us, us.session() as session:
         months = ("2026-01", "2026-12")
@@ -95,7 +95,7 @@ def test_a_token_of_another_location_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.clock
 def test_with_an_app_every_location_that_has_it_is_read(tmp_path: Path) -> None:
-    """Each with a token of its own that is kept nowhere; of one without the app the report says why nothing is known."""
+    """Each with a token of its own that is kept nowhere; of one without the app the report states why nothing is known."""
     with highlevel_team(tmp_path, entries=0, users=1, projects=0, clients=0, highlevel_locations=7) as us:
         consent(us)
         first, second, third, fourth, *_ = ids = list(us.at_snapshots("locations"))

@@ -30,7 +30,7 @@ class Received:
 
     @property
     def event(self) -> str:
-        """The event's name, which stands in a header only."""
+        """The event's name, which is in a header only."""
         return self.headers["clockify-webhook-event-type"]
 
     @property

@@ -115,7 +115,7 @@ def test_it_ends_with_its_last_user(place: Place) -> None:
 
 
 def test_it_outlives_the_one_that_started_it(place: Place) -> None:
-    """The starter leaves first: whoever came later keeps the sandbox, until it leaves, too."""
+    """The starter ends first: a later user keeps the sandbox, until it ends, too."""
     with place.user() as (starter, _), place.user() as (_, _started):
         starter.communicate(timeout=PATIENCE)
         assert place.answers()
@@ -123,8 +123,8 @@ def test_it_outlives_the_one_that_started_it(place: Place) -> None:
     wait_until(lambda: not place.serves() and place.sandboxes() == [])
 
 
-def test_killing_the_starter_hurts_nobody_and_leaves_nothing(place: Place) -> None:
-    """`kill -9` of the one that started it: the other one goes on; `kill -9` of that one, too: nothing is left."""
+def test_killing_the_starter_affects_no_other_and_leaves_nothing(place: Place) -> None:
+    """`kill -9` of the one that started it: the other one continues; `kill -9` of that one, too: nothing is left."""
     with place.user() as (starter, _), place.user() as (other, _started):
         starter.kill()
         starter.wait(PATIENCE)
@@ -154,8 +154,8 @@ def test_ctrl_c_is_not_for_the_sandbox(place: Place) -> None:
     wait_until(lambda: place.sandboxes() == [])
 
 
-def test_two_syncs_at_once_share_it(place: Place) -> None:
-    """Typed at the same moment in a new home: both succeed, whoever ends first, and the server ends with them."""
+def test_two_syncs_in_parallel_share_it(place: Place) -> None:
+    """Typed at the same moment in a new home: both succeed, whichever ends first, and the server ends with them."""
     place.home.mkdir(mode=0o700)
     words = ("-m", "sync_pipeline.cli", "sync", "--entity", "users", "--json")
     both = [place.process(*words) for _ in range(2)]
@@ -186,7 +186,7 @@ def test_the_sandbox_as_a_document(place: Place, asked: signal.Signals, ended: t
 
 
 def test_dev_as_a_document(place: Place) -> None:
-    """`dev --json` prints one document, whatever Dagster prints beside it; the sandbox ends with it."""
+    """`dev --json` prints one document, whatever Dagster prints next to it; the sandbox ends with it."""
     place.home.mkdir()
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(ROOT / name, place.home.parent / name)
@@ -204,7 +204,7 @@ def test_dev_as_a_document(place: Place) -> None:
 
 
 def read_document(process: subprocess.Popen[str]) -> Any:
-    """The JSON document a process that goes on has printed."""
+    """The JSON document a process that continues has printed."""
     assert process.stdout is not None
     lines = [process.stdout.readline()]
     while lines[-1] and lines[-1] != "}\n":

@@ -33,7 +33,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def ask(sandbox: Running, asked: tuple[str, str], **headers: str) -> int:
-    """One request with the sandbox's key, as a program sends it unless headers say otherwise."""
+    """One request with the sandbox's key, as a program sends it unless headers are given."""
     method, path = asked
     headers = {"X-Api-Key": CLOCKIFY_KEY, **headers}
     return httpx.request(method, sandbox.url + path, headers=headers, trust_env=False).status_code
@@ -51,13 +51,13 @@ def test_a_page_of_another_site_is_refused(sandbox: Running, asked: tuple[str, s
 )
 @pytest.mark.parametrize("asked", [READ, WRITE, KEYED, TOKEN, ("GET", "/")], ids=str)
 def test_dns_rebinding_is_refused(sandbox: Running, asked: tuple[str, str], host: str) -> None:
-    """A name of somebody else's reaches nothing, although to the browser the page is of the same origin."""
+    """A name of someone else's reaches nothing, although to the browser the page is of the same origin."""
     assert ask(sandbox, asked, Host=host) == 421
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1", "sandbox.localhost:8750", "[::1]:8750"])
 def test_programs_and_own_pages_go_on(sandbox: Running, host: str) -> None:
-    """By whatever name of this machine; with what a browser says of the sandbox's own pages, too."""
+    """By whatever name of this machine; with the headers a browser sends from the sandbox's own pages, too."""
     assert ask(sandbox, READ, Host=host) == 200
     assert ask(sandbox, WRITE, Host=host) == 200
     assert ask(sandbox, KEYED, Host=host) == 200

@@ -65,7 +65,7 @@ def test_route_templates(path: str, template: str) -> None:
 
 
 def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
-    """Starting on a taken port says so and names the port."""
+    """Starting on a taken port reports it and names the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port}.*--port"):
@@ -76,7 +76,7 @@ def test_a_port_in_use_is_a_clear_error(tmp_path: Path) -> None:
     ("table", "version"), [("accounts", 0), ("accounts", 1), ("users", 0), ("users", 1), ("meta", 0)]
 )
 def test_the_database_of_another_program_is_left_alone(tmp_path: Path, table: str, version: int) -> None:
-    """A sandbox fills its database with made-up data, so one that is not a sandbox's is refused as it is."""
+    """A sandbox fills its database with sample data, so one that is not a sandbox's is refused and left unchanged."""
     theirs = tmp_path / "theirs.db"
     with closing(sqlite3.connect(theirs)) as db:
         db.executescript(f"CREATE TABLE {table} (a); INSERT INTO {table} VALUES (1); PRAGMA user_version = {version};")

@@ -143,7 +143,7 @@ def first(fleet: Fleet) -> None:
 
 
 def disturb(fleet: Fleet, report: Report) -> None:
-    """All faults while all days are filled, again when that has ended; then once more, and a comparison of both sides."""
+    """All faults while all days are filled, again when that has ended; then a third time, and a comparison of both sides."""
     are_over = threading.Event()
 
     def fill() -> None:
@@ -158,7 +158,7 @@ def disturb(fleet: Fleet, report: Report) -> None:
         finally:
             are_over.set()
             filling.join()
-        for _ in range(3):  # days whose run was cancelled, or failed for good
+        for _ in range(3):  # days whose run was cancelled, or failed permanently
             if json.loads(fleet.on_control("sync-pipeline", *backfill_words(fleet), check=False))["success"]:
                 break
         wait(lambda: not [run for run in instance.get_runs() if not run.is_finished], 1800, "all runs to end")

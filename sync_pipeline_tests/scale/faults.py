@@ -1,4 +1,4 @@
-"""What goes wrong while a backfill runs, one after the other, and what came of it."""
+"""The faults during a backfill, one after the other, and their outcome."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENDED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRun
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What happened, what came of it, and whether that is what should."""
+    """What happened, its outcome, and whether that is expected."""
 
     fault: str
     outcome: str
@@ -38,7 +38,7 @@ class Outcome:
 
 
 class Unexpected(Exception):
-    """What came of a fault is not what should."""
+    """The outcome of a fault is not the expected one."""
 
 
 def expect(is_so: bool, outcome: str) -> str:
@@ -54,7 +54,7 @@ class Faults:
 
     fleet: Fleet
     instance: dg.DagsterInstance
-    tell: Callable[[str], None]
+    report: Callable[[str], None]
 
     def all(self) -> list[Outcome]:
         """Every fault with its outcome, which was looked for, and is as it should be or is not."""
@@ -75,14 +75,14 @@ class Faults:
 
     def _outcome(self, fault: Callable[[], str]) -> Outcome:
         what = " ".join((fault.__doc__ or "").split()).rstrip(".")
-        self.tell(f"{what} ...")
+        self.report(f"{what} ...")
         try:
             found = Outcome(what, fault(), is_well=True)
         except Unexpected as error:
             found = Outcome(what, f"WRONG: {error}", is_well=False)
         except RuntimeError as error:
             found = Outcome(what, f"NOT SEEN: {error}", is_well=False)
-        self.tell(f"  {found.outcome}")
+        self.report(f"  {found.outcome}")
         return found
 
     def killed(self) -> str:
@@ -128,7 +128,7 @@ class Faults:
         )
 
     def migrated(self) -> str:
-        """A new version with a newer schema, as deploy/README.md says: stop all, migrate, start all."""
+        """A new version with a newer schema, as deploy/README.md describes: stop all, migrate, start all."""
         old = self.fleet.release
         self.fleet.release = release(self.fleet.network.directory / "migrated", "0.3.0", newer_schema=True)
         self._any_running()
@@ -224,7 +224,7 @@ class Faults:
         outcome = f"{took:.0f} s after it was back the next run started; the runs under way ended as {dict(ended)}, and {failed} runs failed in all"
         return expect(not runs_go_on or (all(self._ended_well(run) for run in running) and not failed), outcome)
 
-    # -- what Dagster says --------------------------------------------------------------------------------------
+    # -- what Dagster reports -----------------------------------------------------------------------------------
 
     def _runs(self) -> list[dg.DagsterRun]:
         return list(self.instance.get_runs())

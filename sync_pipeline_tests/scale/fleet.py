@@ -1,4 +1,4 @@
-"""The programs of a fleet on their machines: as the docs say to start them."""
+"""The programs of a fleet on their machines: started as the docs describe."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ class Fleet:
         return control.ask([str(BIN / program), *words], self.environ_of(control), check=check)
 
     def refused(self, old: Path) -> str:
-        """What a command of an earlier version says that may not work with the database any more."""
+        """The message of a command of an earlier version that may not work with the database any more."""
         control = self["control"]
         words = control.command([str(BIN / "sync-pipeline"), "backfills", "list"])
         environ = {**self.environ_of(control), "PYTHONPATH": str(old)}
@@ -342,7 +342,7 @@ class Fleet:
             return int(count)
 
     def target(self, entry: str) -> dict[str, Any]:
-        """A time entry as it is at the target, without asking there: reading its file costs no request."""
+        """A time entry's state at the target, without a request: reading its file costs no request."""
         with closing(sqlite3.connect(self["vendors"].home / "sandbox.db")) as database:
             statement = "SELECT body FROM snapshots_records WHERE entity = 'time_entries' AND id = ?"
             row = database.execute(statement, (entry,)).fetchone()

@@ -44,7 +44,7 @@ def next_schema() -> str:
 
 
 def _name(directory: Path, version: str) -> None:
-    """Say which version it is, as an installed package does."""
+    """Report the version, as an installed package does."""
     installed = distribution("sync-pipeline")
     facts = directory / f"{PACKAGE}-{version}.dist-info"
     facts.mkdir()

@@ -58,7 +58,7 @@ def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool]) -> bo
 
 
 def wait_until(so: Callable[[], bool]) -> bool:
-    """Look again and again until something is so; fails when it takes for ever."""
+    """Look again and again until something is so; fails when it takes forever."""
     pause, deadline = Event(), monotonic() + PATIENCE
     while not so():
         assert monotonic() < deadline, "waited for too long"

@@ -74,7 +74,7 @@ def re_execute_projects(us: Team, instance: dg.DagsterInstance, failed_run: str)
 
 
 def failures(result: Any) -> list[str]:
-    """What the failed steps of a run say."""
+    """The errors of the failed steps of a run."""
     events = [event for event in result.all_events if event.is_step_failure]
     data = (event.step_failure_data for event in events)
     return [

@@ -1,4 +1,4 @@
-"""`sync-pipeline dev` as people run it: in a directory of its own, on ports nobody uses, until it answers everywhere."""
+"""`sync-pipeline dev` as people run it: in a directory of its own, on ports no one uses, until it answers everywhere."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Developing:
         return answer.json() if answer.content else None
 
     def clockify(self, method: str, path: str, body: Any = None, **params: Any) -> Any:
-        """Somebody works in Clockify; ``path`` is below the workspace."""
+        """Someone works in Clockify; ``path`` is below the workspace."""
         workspace = self.ask("GET", "/clockify/api/v1/workspaces")[0]["id"]
         return self.ask(method, f"/clockify/api/v1/workspaces/{workspace}{path}", body, **params)
 
@@ -119,20 +119,20 @@ def developing(root: Path, *words: str, **environ: str) -> Iterator[Developing]:
         ports["webhooks"] = free_port()
     asked = ["dev", "--port", str(ports["ui"]), "--webhook-port", str(ports.get("webhooks", 1))]
     asked += ["--console-port", str(ports["console"]), *words]
-    told = environment(root, **{"SYNC_SANDBOX_PORT": str(ports["sandbox"]), **environ})
+    variables = environment(root, **{"SYNC_SANDBOX_PORT": str(ports["sandbox"]), **environ})
     with (
         (root / "dev.log").open("w") as log,
         subprocess.Popen(
             [sys.executable, "-m", "sync_pipeline.cli", *asked],
             cwd=root,
-            env=told,
+            env=variables,
             stdout=log,
             stderr=subprocess.STDOUT,
             text=True,
         ) as process,
         local_client(timeout=30) as client,
     ):
-        us = Developing(process, Path(told["SYNC_HOME"]), ports, client)
+        us = Developing(process, Path(variables["SYNC_HOME"]), ports, client)
         try:
             wait_for(lambda: us.is_ready() or process.poll() is not None, START_SECONDS)
             assert process.poll() is None, (root / "dev.log").read_text()
@@ -173,7 +173,7 @@ def environment(root: Path, **more: str) -> dict[str, str]:
 
 
 def free_port() -> int:
-    """A port nobody listens on, of those that no system gives to an outgoing connection meanwhile."""
+    """A port no one listens on, of those that no system gives to an outgoing connection meanwhile."""
     while True:
         port = secrets.choice(BELOW_OUTGOING)
         with suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -181,7 +181,7 @@ def free_port() -> int:
 
 
 def wait_for(so: Any, seconds: float) -> None:
-    """Look again and again until something is so; fails when it takes for ever."""
+    """Look again and again until something is so; fails when it takes forever."""
     pause, deadline = Event(), monotonic() + seconds
     while not so():
         assert monotonic() < deadline, "waited for too long"

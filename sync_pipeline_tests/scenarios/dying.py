@@ -41,7 +41,7 @@ def refuse(us: Team, route: str, **more: Any) -> None:
 
 
 def see_no_clients(us: Team, times: int) -> None:
-    """The next lists of clients are empty, as one is that was read before somebody created them."""
+    """The next lists of clients are empty, as one is that was read before someone created them."""
     us.fault("status", "GET */clients", status=200, body=[], count=times)
 
 

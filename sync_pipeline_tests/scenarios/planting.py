@@ -1,4 +1,4 @@
-"""Secrets that are recognised wherever they turn up, and the hunt for them in everything that was said and kept."""
+"""Secrets that are recognised wherever they turn up, and the hunt for them in everything that was printed and stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLANTED = (
     *("PL4NT", "sbx_"),  # whatever else is planted begins like this, and so does every token of the sandbox
 )
 PRIVATE = ("encryption.key", "console.json")
-"""Where keys may stand as they are: files of mode 0600, one made to hold the key, one to sign the console's links."""
+"""Where keys may be stored in plain text: files of mode 0600, one made to hold the key, one to sign the console's links."""
 
 
 def plant(us: Team) -> None:
@@ -57,7 +57,7 @@ class Hunt:
         self.seen.append((where, text if isinstance(text, bytes) else str(text).encode()))
 
     def look_at_error(self, where: str, error: BaseException) -> None:
-        """Keep all that a crash report could say of an error and its causes."""
+        """Keep all that a crash report could hold about an error and its causes."""
         self.look(where, "".join(traceback.TracebackException.from_exception(error).format()))
         cause: BaseException | None = error
         while cause is not None:
@@ -75,7 +75,7 @@ class Hunt:
         return len(files)
 
     def found(self) -> list[tuple[str, str, bytes]]:
-        """Every secret that stands somewhere: where, which, and what is around it."""
+        """Every secret that is found: where, which, and what is around it."""
         return list(self._found())
 
     def _found(self) -> Iterator[tuple[str, str, bytes]]:
@@ -88,7 +88,7 @@ class Hunt:
 
 
 def _shapes(secret: str) -> Iterator[bytes]:
-    """A secret as anybody could read it: plain, in an address, in hexadecimal, and in Base64 wherever it begins."""
+    """A secret as anyone could read it: plain, in an address, in hexadecimal, and in Base64 wherever it begins."""
     data = secret.encode()
     yield data
     yield quote(secret, safe="").encode()
@@ -105,7 +105,7 @@ def query_of(url: str, name: str) -> str:
 
 
 def echo(secret: str) -> dict[str, Any]:
-    """A body that repeats a secret in every place where an error may say something."""
+    """A body that repeats a secret in every place where an error may repeat it."""
     long = "x" * 185 + f" {secret} is not welcome"  # cut off in the middle of it
     return {
         "code": secret,

@@ -76,10 +76,10 @@ def test_re_execute_from_failure_delivers_what_was_staged(tmp_path: Path, monkey
         converged(us)
 
 
-def test_re_executing_a_run_whose_batch_is_gone_says_run_it_again(
+def test_re_executing_a_run_whose_batch_is_deleted_asks_to_run_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batches of failed runs are kept for a few days; later the failure says what to do instead."""
+    """Batches of failed runs are kept for a few days; later the failure states what to do instead."""
     with team(tmp_path) as us:
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         enter(us, monkeypatch)
@@ -90,12 +90,12 @@ def test_re_executing_a_run_whose_batch_is_gone_says_run_it_again(
             shutil.rmtree(us.home / "batches" / failed.run_id)
             again = re_execute_projects(us, instance, failed.run_id)
             assert not again.success
-            (told,) = failures(again)
-            assert "Run it again from the start" in told
+            (message,) = failures(again)
+            assert "Run it again from the start" in message
             assert us.writes() == {}
 
 
-def test_re_executing_a_run_under_another_mapping_says_run_it_again(
+def test_re_executing_a_run_under_another_mapping_asks_to_run_it_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the old mapping decided is not delivered under the new one, nor decided again without a look at the source."""
@@ -111,8 +111,8 @@ def test_re_executing_a_run_under_another_mapping_says_run_it_again(
             enter(us, monkeypatch)
             again = re_execute_projects(us, instance, failed.run_id)
             assert not again.success
-            (told,) = failures(again)
-            assert "checked under another mapping" in told
+            (message,) = failures(again)
+            assert "checked under another mapping" in message
             assert us.writes() == {}
             assert sync(us, instance, "projects").success
         us.sync()
@@ -143,22 +143,22 @@ def test_a_dry_run_writes_nothing_and_leaves_no_materialization(
 
 
 def test_a_run_of_time_entries_without_a_partition_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dagster would let it pass as partition None; here it fails, says why, and asks neither system."""
+    """Dagster would let it pass as partition None; here it fails, states why, and calls neither system."""
     with team(tmp_path) as us:
         enter(us, monkeypatch)
         us.forget_stats()
         with instance_of(us) as instance:
             result = sync(us, instance, "time_entries", days=False)
             assert not result.success
-            (told,) = failures(result)
-            assert "names no partition" in told
+            (message,) = failures(result)
+            assert "names no partition" in message
             assert us.requests() == {}
 
 
-def test_the_first_contact_with_real_accounts_needs_a_word_in_dagster_too(
+def test_the_first_contact_with_real_accounts_needs_an_approval_in_dagster_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run launched from the UI reads and checks; its load writes nothing and says so, until it is allowed to begin."""
+    """A run launched from the UI reads and checks; its load writes nothing and reports that, until it is allowed to start."""
     with team(tmp_path) as us:
         us.changes["SNAPSHOTS_BASE_URL"] = us.sandbox.snapshots.replace("127.0.0.1", "127.0.0.2")
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
@@ -172,8 +172,8 @@ def test_the_first_contact_with_real_accounts_needs_a_word_in_dagster_too(
             (volume,) = [one for one in held.get_asset_check_evaluations() if one.check_name == "volume"]
             assert "Nothing was ever delivered to these accounts" in (volume.description or "")
             assert "first_contact: true" in (volume.description or "")
-            (told,) = failures(sync(us, instance, "users", first_contact=True))
-            assert "POST /users/batch" in told  # nobody listens at this address
+            (message,) = failures(sync(us, instance, "users", first_contact=True))
+            assert "POST /users/batch" in message  # no one listens at this address
         with us.session() as session:
             assert tables(session, "records")["records"]
 
@@ -206,7 +206,7 @@ def test_runs_materialize_their_days_and_delete_their_batches(tmp_path: Path, mo
 def test_what_is_downstream_runs_after_days_ahead_without_records(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run of the asset goes on, with the same partitions, whatever days it does not mark itself."""
+    """The run of the asset continues, with the same partitions, whatever days it does not mark itself."""
     with team(tmp_path) as us:
         enter(us, monkeypatch)
 
@@ -242,7 +242,7 @@ def test_a_backfill_of_days_ahead_gets_every_day_it_asked_for(tmp_path: Path, mo
 
 
 def test_a_run_says_how_it_reads_time_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which reader was chosen, what it costs and why stands in the event log of the run."""
+    """Which reader was chosen, what it costs and why is in the event log of the run."""
     with team(tmp_path) as us:
         us.changes["CLOCKIFY_READER"] = "auto"
         enter(us, monkeypatch)
@@ -262,7 +262,7 @@ def test_a_run_says_how_it_reads_time_entries(tmp_path: Path, monkeypatch: pytes
 def test_a_materialization_names_the_command_that_lists_its_deliveries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the UI shows can be typed as it stands, and lists every write of that run and of no other."""
+    """What the UI shows can be typed unchanged, and lists every write of that run and of no other."""
     with team(tmp_path, projects=120, entries=0) as us:
         enter(us, monkeypatch)
         with instance_of(us) as instance:
@@ -314,7 +314,7 @@ def test_a_blocked_run_never_starts_its_load(tmp_path: Path, monkeypatch: pytest
 def test_the_reason_of_a_failed_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, route: str, trouble: int, exit_code: int
 ) -> None:
-    """Read or written in vain: the store keeps the sentence the run ends with, and knows how a command ends."""
+    """A failed read or write: the store keeps the sentence the run ends with, and knows how a command ends."""
     with team(tmp_path) as us:
         us.changes["SYNC_MAX_ATTEMPTS"] = "1"
         enter(us, monkeypatch)
@@ -344,27 +344,27 @@ def test_what_differs_is_shown_without_what_is_personal(tmp_path: Path, monkeypa
                 ("name", "(personal)"),
                 ("role", "OWNER MAYBE"),
             }
-            told = str([verdict(instance, entity).metadata for entity in ("users", "time_entries")])
-        assert entry in told
-        assert not [text for text in ("Somebody", user["name"], user["email"]) if text in told]
+            metadata = str([verdict(instance, entity).metadata for entity in ("users", "time_entries")])
+        assert entry in metadata
+        assert not [text for text in ("Somebody", user["name"], user["email"]) if text in metadata]
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "expected"),
     [
         ({"first_day": "last week"}, "first_day: `last week` is not a day like 2026-01-31."),
         ({"first_day": "2026-03-02", "last_day": "2026-03-01"}, "first_day 2026-03-02 lies after last_day 2026-03-01."),
     ],
 )
 def test_days_that_cannot_be_compared_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, str], expected: str
 ) -> None:
     """A typing error in a run's config gets one message, not a traceback."""
     with team(tmp_path) as us:
         enter(us, monkeypatch)
         with instance_of(us) as instance:
             (message,) = failures(compare(instance, "time_entries", **config))
-        assert message.startswith(told)
+        assert message.startswith(expected)
 
 
 def test_everything_is_compared_unless_days_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,6 +389,6 @@ def compare(instance: dg.DagsterInstance, entity: str, **config: str) -> dg.Exec
 
 
 def verdict(instance: dg.DagsterInstance, entity: str) -> dg.AssetCheckEvaluation:
-    """What `in_sync` says of one entity."""
+    """What `in_sync` reports about one entity."""
     (evaluation,) = compare(instance, entity).get_asset_check_evaluations()
     return evaluation

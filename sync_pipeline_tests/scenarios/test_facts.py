@@ -136,7 +136,7 @@ def test_other_columns_are_filled_by_the_next_sync_and_the_fingerprint_stays(us:
 
 
 def test_labels_name_records_and_personal_ones_only_if_they_may(us: Team) -> None:
-    """Without personal labels those of users and entries are emptied as they are next read; nothing is sent."""
+    """Without personal labels those of users and entries are emptied when they are next read; nothing is sent."""
     us.add_entry(us.users()[0]["id"], morning(2), description=" Kick-off  meeting ")
     us.sync()
     with us.session() as session:

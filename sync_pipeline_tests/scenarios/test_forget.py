@@ -1,4 +1,4 @@
-"""Somebody who left is forgotten: their name is in no file any more, and nothing brings it back."""
+"""Someone who left is forgotten: their name is in no file any more, and nothing brings it back."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ TRACES = (b"Quillfeather", b"quillfeather")
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """Both systems; one user has a name that is found wherever it is."""
-    with team(tmp_path / "team", entries=10) as everybody:
-        everybody.changes["CLOCKIFY_READER"] = "report"
-        everybody.control("POST", "users", {"id": somebody(everybody)["id"], "name": NAME, "email": MAIL})
-        yield everybody
+    with team(tmp_path / "team", entries=10) as opened:
+        opened.changes["CLOCKIFY_READER"] = "report"
+        opened.control("POST", "users", {"id": a_person(opened)["id"], "name": NAME, "email": MAIL})
+        yield opened
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_nothing_of_the_person_is_left_and_nothing_comes_back(
     us: Team, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Planted in every table, batch, log and in Dagster's storage; forgotten; searched in every file."""
-    person = somebody(us)["id"]
+    person = a_person(us)["id"]
     doomed, kept = (us.add_entry(person, morning(days), description=WORDS) for days in (2, 3))
     enter(us, monkeypatch)
     with instance_of(us) as instance:
@@ -78,7 +78,7 @@ def test_nothing_of_the_person_is_left_and_nothing_comes_back(
     there = us.at_snapshots("time_entries")
     assert set(there) == before
     assert (there[kept["id"]]["user_id"], there[kept["id"]]["description"]) == (person, None)
-    # Clockify's own API edits no entry of somebody who was removed; an import or a bulk edit does.
+    # Clockify's own API edits no entry of someone who was removed; an import or a bulk edit does.
     edit = "UPDATE time_entries SET shared = replace(shared, '\"billable\":false', '\"billable\":true') WHERE id = ?"
     us.sandbox.world.db.execute(edit, (kept["id"],))
     us.sync("time_entries")
@@ -90,13 +90,13 @@ def test_nothing_of_the_person_is_left_and_nothing_comes_back(
         assert session.forgotten.cleaned('{"id": "another"}') == '{"id": "another"}'
 
 
-def test_somebody_who_still_exists_is_not_forgotten(us: Team, shell: Shell) -> None:
-    """The next sync would bring them back: the message says where to delete first. Without --yes nothing happens either."""
+def test_someone_who_still_exists_is_not_forgotten(us: Team, shell: Shell) -> None:
+    """The next sync would bring them back: the message states where to delete first. Without --yes nothing happens either."""
     us.sync("users")
-    person = somebody(us)["id"]
-    told = shell("forget", person, "--yes", code=1).message
-    assert "still exists at Clockify" in told
-    assert "Remove the member from the workspace" in told
+    person = a_person(us)["id"]
+    text = shell("forget", person, "--yes", code=1).message
+    assert "still exists at Clockify" in text
+    assert "Remove the member from the workspace" in text
     us.control("POST", "users", {"id": person, "remove": True})
     assert "Add --yes" in shell("forget", person, code=2).message
     assert found_in(us)
@@ -109,13 +109,13 @@ def test_somebody_who_still_exists_is_not_forgotten(us: Team, shell: Shell) -> N
 
 
 def test_what_was_rejected_and_never_delivered_is_forgotten_too(us: Team) -> None:
-    """No record says whose it is, so the text goes from every such reject; the rejects stay, and nothing comes back."""
+    """No record states whose it is, so the text is removed from every such reject; the rejects stay, and nothing comes back."""
     folder = us.home.parent / "mappings"
     folder.mkdir()
     short = "entity: time_entries\nfields:\n  description: {source: description, max_length: 16, personal: true}\n"
     (folder / "time_entries.yaml").write_text(short)
     us.changes |= {"SYNC_MAPPINGS_DIR": str(folder), "SYNC_MIN_BLOCKING_REJECTS": "500"}
-    person, other = somebody(us)["id"], us.users()[1]["id"]
+    person, other = a_person(us)["id"], us.users()[1]["id"]
     us.add_entry(person, morning(2), description=WORDS)
     kept = us.add_entry(other, morning(3), description="of somebody else, and just as long")
     us.sync()
@@ -138,7 +138,7 @@ def test_what_was_rejected_and_never_delivered_is_forgotten_too(us: Team) -> Non
 
 def test_entities_that_are_switched_off_are_forgotten_too(us: Team) -> None:
     """What was stored of them while they were on is still there."""
-    person = somebody(us)["id"]
+    person = a_person(us)["id"]
     us.add_entry(person, morning(2), description=WORDS)
     us.sync("users", "projects", "time_entries")
     us.control("POST", "users", {"id": person, "remove": True})
@@ -149,7 +149,7 @@ def test_entities_that_are_switched_off_are_forgotten_too(us: Team) -> None:
 
 def test_what_is_stored_for_other_accounts_is_named(us: Team, shell: Shell) -> None:
     """The same workspace was synced to another account before: that account's set-up is needed to remove it."""
-    person = somebody(us)["id"]
+    person = a_person(us)["id"]
     us.sync("users")
     with us.session() as session, session.store.writing() as tx:
         tx.execute(update(records).values(connection="before"))
@@ -160,7 +160,7 @@ def test_what_is_stored_for_other_accounts_is_named(us: Team, shell: Shell) -> N
     assert any("the accounts before" in sentence for sentence in left)
 
 
-def somebody(us: Team) -> Json:
+def a_person(us: Team) -> Json:
     """A user who owns no key."""
     return us.users()[2]
 
@@ -189,7 +189,7 @@ def plant(us: Team, instance: DagsterInstance, person: str, entry: str) -> None:
                 planted = select(column.table.c.source_id).where(column.contains("Quillfeather"))
                 assert tx.scalar(planted.limit(1)), f"nothing to forget in {column}"
         spec = session.specs["users"]
-        frame = raw_frame(spec, [somebody(us)])
+        frame = raw_frame(spec, [a_person(us)])
         write_batch(us.home / "batches" / "failed-run" / "users.parquet", Batch([frame], {}))
     (us.home / f"sync.db{COPY}0004").write_text(NAME)
     (us.home / "output.log").write_text(f"hello {MAIL}\n")

@@ -1,4 +1,4 @@
-"""Somebody is forgotten while runs are under way: neither waits for the other for good, and nothing comes back."""
+"""Someone is forgotten while runs are under way: neither waits for the other permanently, and nothing comes back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sync_pipeline.store.ledger import Ledger
 from sync_pipeline_tests.harness import Json, Team, morning, team
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of
 from sync_pipeline_tests.scenarios.mappings import write_mapping
-from sync_pipeline_tests.scenarios.test_forget import somebody
+from sync_pipeline_tests.scenarios.test_forget import a_person
 
 FEW = {"users": 4, "projects": 2, "clients": 1, "locations": 1, "entries": 0}
 WORDS = "Inspected the Quillfeather residence"
@@ -32,8 +32,8 @@ def us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:
 
 
 def _leaver(us: Team) -> tuple[str, Json]:
-    """Somebody who is removed from the workspace, and an entry of theirs that stays."""
-    person = somebody(us)["id"]
+    """Someone who is removed from the workspace, and an entry of theirs that stays."""
+    person = a_person(us)["id"]
     entry = us.add_entry(person, morning(2), description=WORDS)
     us.sync()
     us.control("POST", "users", {"id": person, "remove": True})
@@ -46,7 +46,7 @@ def _forget(us: Team, person: str) -> None:
 
 
 def test_locks_are_taken_in_the_order_of_loads(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load takes the locks of what its records refer to after its own: in another order both would wait for ever."""
+    """A load takes the locks of what its records refer to after its own: in another order both would wait forever."""
     taken: list[str] = []
     lock = Ledger.lock
 

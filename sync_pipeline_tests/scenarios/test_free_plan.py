@@ -1,4 +1,4 @@
-"""Clockify's Free plan, whose 30 requests an hour are few: runs wait for their turn, and nobody takes that for their end."""
+"""Clockify's Free plan, whose 30 requests an hour are few: runs wait for their turn, and no one takes that for their end."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ LOOKS = 10.0
 @pytest.fixture(params=["sqlite", "postgresql"])
 def us(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Team]:
     """A team of which no entry was read yet, in a workspace on the Free plan, whose limit the sandbox enforces."""
-    with team(tmp_path / "team") as everybody:
+    with team(tmp_path / "team") as opened:
         if request.param == "postgresql":
             server: Server = request.getfixturevalue("postgres")
-            everybody.changes["SYNC_DATABASE_URL"] = server.create()
-        everybody.sync("locations", "users", "projects")
-        everybody.changes |= {"CLOCKIFY_PLAN": "free", "CLOCKIFY_READER": "report", "CLOCKIFY_PAGE_SIZE": "1"}
-        everybody.forget_stats()
-        everybody.control("POST", "options", {"requests_per_hour": 30})
-        yield everybody
+            opened.changes["SYNC_DATABASE_URL"] = server.create()
+        opened.sync("locations", "users", "projects")
+        opened.changes |= {"CLOCKIFY_PLAN": "free", "CLOCKIFY_READER": "report", "CLOCKIFY_PAGE_SIZE": "1"}
+        opened.forget_stats()
+        opened.control("POST", "options", {"requests_per_hour": 30})
+        yield opened
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def on(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Li
 
 
 @pytest.fixture(autouse=True)
-def standing(monkeypatch: pytest.MonkeyPatch) -> None:
+def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time passes only while a run waits, so that nothing depends on how long a request really takes."""
     at = utc_now()
 
@@ -62,7 +62,7 @@ def standing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_run_that_waits_an_hour_for_its_turn_is_not_declared_dead(us: Team, on: Live) -> None:
-    """On another machine, whose process nobody can see: only its lock says that it lives. No request is refused."""
+    """On another machine, whose process no one can see: only its lock shows that it lives. No request is refused."""
     run = on.instance.create_run_for_job(
         on.defs.resolve_job_def("sync_time_entries"),
         tags={PROCESS_TAG: "1@1@elsewhere", LOCK_TAG: "true"},

@@ -1,4 +1,4 @@
-"""Records that somebody changes or deletes by hand in HighLevel are corrected within a tick of the sensors, by its webhooks."""
+"""Records that someone changes or deletes by hand in HighLevel are corrected within a tick of the sensors, by its webhooks."""
 
 from __future__ import annotations
 
@@ -127,15 +127,15 @@ def test_records_are_compared_some_at_a_time_and_no_fight_is_fought(
         keys = sorted(us.at_snapshots("time_entries"))[:25]
         with live(us, tmp_path / "live", monkeypatch) as on:
 
-            def told(*ids: str) -> None:
+            def notify(*ids: str) -> None:
                 for number, key in enumerate(ids):
                     on.event("target:RecordUpdate", "time_entries", {"number": number, "id": key})
 
             def fight() -> None:
                 us.snapshots("PUT", f"/time_entries/{keys[0]}", {"description": "from an automation"})
-                told(keys[0])
+                notify(keys[0])
 
-            told(*keys)
+            notify(*keys)
             us.forget_stats()
             assert on.tick("time_entries").requests == []
             assert on.inbox("time_entries").open == 5

@@ -97,7 +97,7 @@ def live_off(us: Team) -> SetupService:
 
 
 def always_live(us: Team) -> SetupService:
-    """Set up, and the environment says that it is live."""
+    """Set up, and the environment sets it live."""
     on_accounts(sandbox(us), us)
     return desk_of(us, {**(sandbox(us).environ or {}), "SYNC_MODE": "live"})
 
@@ -161,7 +161,7 @@ def in_the_console(office: Office, guard: str, request: ApprovalRequest, _patch:
 
 
 def in_dagster(office: Office, guard: str, request: ApprovalRequest, patch: pytest.MonkeyPatch) -> None:
-    """The check says what is held and how to go on; the run config allows it."""
+    """The check states what is held and how to continue; the run config allows it."""
     office.us.changes |= {name: value for name, value in office.environ.items() if name.startswith("SYNC")}
     environ = dict(office.us.changes) if "CLOCKIFY_API_KEY" not in office.environ else None
     enter(office.us, patch)
@@ -173,13 +173,13 @@ def in_dagster(office: Office, guard: str, request: ApprovalRequest, patch: pyte
         assert held.success
         (volume,) = [one for one in held.get_asset_check_evaluations() if one.check_name == "volume"]
         assert not volume.passed
-        told = volume.description or ""
+        description = volume.description or ""
         if not office.writes:  # a dry run: the way on is a trial's
-            assert f"sync-pipeline preview --{FLAGS[guard].replace('_', '-')}" in told
+            assert f"sync-pipeline preview --{FLAGS[guard].replace('_', '-')}" in description
             in_the_terminal(office, guard, request, patch)
             return
-        assert f"approvals allow {request.approval.id}" in told
-        assert f"{FLAGS[guard]}: true" in told
+        assert f"approvals allow {request.approval.id}" in description
+        assert f"{FLAGS[guard]}: true" in description
         assert not failures(sync(office.us, instance, "projects", **{FLAGS[guard]: True}))
 
 
@@ -228,7 +228,7 @@ def test_from_every_held_state_there_is_a_way_to_live_and_back(
 def test_first_contact_is_held_until_it_is_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, surface: str
 ) -> None:
-    """Of accounts of the environment, which no trial has looked at: nothing is written, and the run says so."""
+    """Of accounts of the environment, which no trial has looked at: nothing is written, and the run reports it."""
     with team(tmp_path, entries=0) as us:
         there = us.sandbox.snapshots.replace("127.0.0.1", ELSEWHERE)
         (us.home / "mappings").mkdir(parents=True)
@@ -245,12 +245,12 @@ def test_first_contact_is_held_until_it_is_allowed(
             monkeypatch.setenv("SYNC_HOME", str(us.home.parent))
             with instance_of(us) as instance:
                 assert sync(us, instance, "projects").success
-                (told,) = failures(sync(us, instance, "projects", first_contact=True))
+                (message,) = failures(sync(us, instance, "projects", first_contact=True))
         else:
             SURFACES[surface](office, "first_contact", request, monkeypatch)
-            code, told = office.type("sync", "--entity", "projects")
-            assert code == 1, told
-        assert "POST /projects/batch" in told.replace("\n", " ")  # it went ahead: nobody listens at this address
+            code, message = office.type("sync", "--entity", "projects")
+            assert code == 1, message
+        assert "POST /projects/batch" in message.replace("\n", " ")  # it went ahead: no one listens at this address
 
 
 WARNING = "Live syncing is on. Saving a change here pauses it"
@@ -290,12 +290,12 @@ def test_the_console_says_what_a_change_does_to_live_syncing(tmp_path: Path) -> 
             assert read_live_status(office.setup).is_live
             office.setup.change({"mappings.projects.fields.color": "drop"}, "mapping changed", "by a script")
             assert BAND in browser.page("/").text
-            browser.post("/live", {"on": ""})  # turned off by somebody, it is off and not paused
+            browser.post("/live", {"on": ""})  # turned off by someone, it is off and not paused
             assert BAND not in browser.page("/").text
 
 
 def test_the_terminal_changes_a_draft_while_live_syncing_is_on(tmp_path: Path) -> None:
-    """It goes on as before; the draft is shown, previewed and published; where live syncing is off, there is none."""
+    """It continues as before; the draft is shown, previewed and published; where live syncing is off, there is none."""
     with team(tmp_path, entries=0) as us:
         (us.home / "mappings").mkdir(parents=True)
         office = Office(us, live_on(us), us.home.parent)

@@ -48,8 +48,8 @@ def _freeze(us: Team) -> None:
 
 def _receive(us: Team, kind: str, entity: str, body: Json) -> None:
     with us.session() as session:
-        told = content_id(kind, body["id"], body)
-        event = Received(told, kind, entity, body["id"], "{}", session.now())
+        content = content_id(kind, body["id"], body)
+        event = Received(content, kind, entity, body["id"], "{}", session.now())
         assert receive_many(session.store, session.pair, "clockify", [event]) == [True]
 
 
@@ -175,7 +175,7 @@ def test_an_older_event_is_answered_by_a_list(us: Team) -> None:
 
 
 def test_an_event_on_a_day_that_a_newer_read_loaded_is_not_closed_by_an_older_one(us: Team) -> None:
-    """The older batch leaves the day out, and cannot say that the newer one showed the change."""
+    """The older batch leaves the day out, and cannot know that the newer one showed the change."""
     (entry,) = _add(us, 1)
     _sync(us)
     _freeze(us)
@@ -193,7 +193,7 @@ def test_an_event_on_a_day_that_a_newer_read_loaded_is_not_closed_by_an_older_on
 
 
 def test_what_came_by_id_while_a_list_lags_is_not_missing(us: Team) -> None:
-    """Many entries came in by their events: the list that lacks them asks nobody to delete them."""
+    """Many entries came in by their events: the list that lacks them asks no one to delete them."""
     _freeze(us)
     made = _add(us, 12)
     assert _by_id(us, *made).created == 12
@@ -317,7 +317,7 @@ def test_what_others_refer_to_is_not_replaced_by_a_list_that_lags_behind_it(us: 
 
 
 def test_what_remains_is_named(us: Team) -> None:
-    """The run says which records are missing and not proven deleted."""
+    """The run reports which records are missing and not proven deleted."""
     entries = _add(us, 3)
     us.sync("time_entries")
     for entry in entries[:2]:

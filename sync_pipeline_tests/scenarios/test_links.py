@@ -64,7 +64,7 @@ def test_a_project_knows_its_location(tmp_path: Path, monkeypatch: pytest.Monkey
         changes_nothing(us)
 
 
-def test_a_plan_with_links_is_applied_as_it_was_shown(tmp_path: Path) -> None:
+def test_a_plan_with_links_is_applied_as_shown(tmp_path: Path) -> None:
     """What a preview shows of a link is written; when the link is another one by then, nothing is, and it is named."""
     with team(tmp_path, entries=0, locations=0, clients=0, projects=0) as us:
         write_mapping(us, "projects.yaml", LINKED)
@@ -95,7 +95,7 @@ def test_what_a_link_names_comes_first_where_it_is_switched_on(tmp_path: Path) -
 
 
 def test_a_profile_may_bring_mappings_of_its_own() -> None:
-    """Projects of HighLevel have their location; with any other profile the mappings are as they were."""
+    """Projects of HighLevel have their location; with any other profile the mappings are unchanged."""
     assert load_specs(profile="highlevel")["projects"].field("location_id").link == "locations"
     assert load_specs(profile="generic") == load_specs()
     dropped = "mappings: {projects: {fields: {location_id: drop}}}"

@@ -16,7 +16,7 @@ def archive(us: Team, client: Json) -> None:
 
 
 def reasons(us: Team) -> dict[str, str]:
-    """Why locations are set aside, by location."""
+    """Why locations are rejected, by location."""
     with us.session() as session:
         rows = list_rejects(session.store, session.pair, entity="locations")
         return {str(row.source_id): row.reason for row in rows}
@@ -45,7 +45,7 @@ def test_an_existing_client_of_exactly_that_name_is_adopted(tmp_path: Path) -> N
 
 
 def test_a_client_linked_to_another_location_is_never_adopted(tmp_path: Path) -> None:
-    """A second location that wants the name of a linked client is set aside; mended, it gets a client of its own."""
+    """A second location that wants the name of a linked client is rejected; corrected, it gets a client of its own."""
     with team(tmp_path, locations=0, clients=0, entries=0) as us:
         us.put_location("one", location_name="Oak & Sons")
         us.sync("locations")
@@ -79,24 +79,24 @@ def test_swapped_and_rotated_names_go_through_a_temporary_one(tmp_path: Path) ->
 
 
 def test_a_client_that_a_person_deleted_is_created_again(tmp_path: Path) -> None:
-    """`verify` tells of it, the repair creates it, and the location is linked to the new one."""
+    """`verify` reports it, the repair creates it, and the location is linked to the new one."""
     with team(tmp_path, entries=0) as us:
         us.sync()
         location = next(iter(us.at_snapshots("locations").values()))
-        gone = us.client(location["location_name"])
-        archive(us, gone)
-        us.clockify("DELETE", f"/clients/{gone['id']}")
+        deleted = us.client(location["location_name"])
+        archive(us, deleted)
+        us.clockify("DELETE", f"/clients/{deleted['id']}")
         verdict = us.verify("locations")["locations"]
         assert (verdict.missing, verdict.in_sync) == (1, False)
         assert us.sync("locations")["locations"].created == 1  # verify made it pending, so any sync delivers it
         new = us.client(location["location_name"])
-        assert new["id"] != gone["id"]
+        assert new["id"] != deleted["id"]
         assert location["location_id"] in new["note"]
         converged(us)
         changes_nothing(us)
 
 
-def test_a_location_that_is_gone_is_archived_and_comes_back_to_its_old_client(tmp_path: Path) -> None:
+def test_a_deleted_location_is_archived_and_comes_back_to_its_old_client(tmp_path: Path) -> None:
     """Its client is archived, not deleted; when it is there again, under another name, the same client is restored."""
     with team(tmp_path, entries=0) as us:
         us.sync()

@@ -1,4 +1,4 @@
-"""A mapping that reads names goes on working when an entry is read by an answer without them."""
+"""A mapping that reads names continues working when an entry is read by an answer without them."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def shown(clients: list[Json]) -> dict[str, bool]:
 
 
 def test_only_the_customers_locations_become_clients(us: HighLevelTeam) -> None:
-    """One request more says which; two of one name clash only within the customer's."""
+    """One more request finds which; two of one name clash only within the customer's."""
     first, second, *_ = locations(us)
     us.put_location(second, location_name=us.at_snapshots("locations")[first]["location_name"])
     counts = narrowed(us)
@@ -93,18 +93,18 @@ def test_an_app_narrows_with_the_companys_token(us: HighLevelTeam) -> None:
 
 
 def test_one_that_is_deleted_is_archived_all_the_same(us: HighLevelTeam) -> None:
-    """Out of scope or not: HighLevel says that there is none under its id."""
+    """Out of scope or not: HighLevel answers that there is none under its id."""
     us.sync("locations")
     narrowed(us)
-    gone = locations(us)[1]
-    name = us.at_snapshots("locations")[gone]["location_name"]
-    us.snapshots("DELETE", f"/locations/{gone}")
+    deleted = locations(us)[1]
+    name = us.at_snapshots("locations")[deleted]["location_name"]
+    us.snapshots("DELETE", f"/locations/{deleted}")
     narrowed(us, SYNC_MAX_DELETE_SHARE="1")
     assert shown(us.clients())[name]
 
 
 def test_what_cannot_be_narrowed_changes_nothing(us: HighLevelTeam) -> None:
-    """Without the scope, the agency's token, the second id, or a location at all, the run ends and says why."""
+    """Without the scope, the agency's token, the second id, or a location at all, the run ends and states why."""
     us.sync("locations")
     before = us.clients()
     with pytest.raises(ConfigError, match="Set HIGHLEVEL_SAAS_SUBSCRIPTION as well"):
@@ -132,7 +132,7 @@ def test_the_rule_is_no_new_field_of_the_source(us: HighLevelTeam) -> None:
 
 
 def test_an_id_that_is_no_text_is_no_customers(us: HighLevelTeam) -> None:
-    """Whatever an answer holds there, the run goes on."""
+    """Whatever an answer holds there, the run continues."""
     rows = [{"id": ["x"], "name": "Strange", "companyId": COMPANY}]
     us.fault("status", "GET /highlevel/locations/search", status=200, body=json.dumps({"locations": rows}))
     with us.session(**NARROWED) as session:

@@ -18,7 +18,7 @@ FEW = {"SYNC_MAX_CREATES": "3"}
 
 
 def allow(us: Team, guard: str) -> None:
-    """Somebody approves what is held."""
+    """Someone approves what is held."""
     with us.session() as session:
         asked = list_approvals(session.store, session.pair, session.now(), limit=10)
         (request,) = [one for one in asked if one.guard == guard and one.decision is None]
@@ -32,7 +32,7 @@ def test_without_the_setting_creates_are_not_held(tmp_path: Path) -> None:
 
 
 def test_too_many_creates_are_held_until_they_are_approved(tmp_path: Path) -> None:
-    """All of them, once; updates and deletes go on, and so do fewer creates than are allowed."""
+    """All of them, once; updates and deletes continue, and so do fewer creates than are allowed."""
     with team(tmp_path, entries=0, projects=2) as us:
         us.changes |= FEW
         assert us.sync("projects")["projects"].created == 2
@@ -117,7 +117,7 @@ def test_a_killed_run_needs_no_second_approval(tmp_path: Path, monkeypatch: pyte
         assert (request.shown, request.used) == (5, 5)
 
 
-def test_each_delete_waits_where_the_mapping_says_so(tmp_path: Path) -> None:
+def test_each_delete_waits_where_the_mapping_requires_it(tmp_path: Path) -> None:
     """However few they are; approved, they are deleted, and the next one is asked about again."""
     with team(tmp_path, entries=0) as us:
         mappings = tmp_path / "mappings"

@@ -80,7 +80,7 @@ def test_of_users_that_are_there_the_addresses_are_read(us: HighLevelTeam) -> No
 
 
 def test_without_the_scope_or_where_an_owner_is_refused_there_is_none(us: HighLevelTeam) -> None:
-    """Records are created all the same, and none twice."""
+    """Records are created anyway, and none twice."""
     us.switch(missing_scopes={"pit-sandbox-home": ["users.readonly"]})
     us.sync("users")
     assert not any(owners(us, "users").values())

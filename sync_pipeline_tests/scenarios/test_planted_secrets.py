@@ -46,14 +46,14 @@ ECHOES = [(401, ""), (400, ""), (403, ""), (500, ""), (429, ""), (302, ""), (200
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """Both systems, which accept what is planted."""
-    with team(tmp_path / "office", users=2, projects=2, locations=2, entries=5) as everybody:
-        plant(everybody)
-        yield everybody
+    with team(tmp_path / "office", users=2, projects=2, locations=2, entries=5) as opened:
+        plant(opened)
+        yield opened
 
 
 @pytest.fixture
 def hunt(caplog: pytest.LogCaptureFixture) -> Hunt:
-    """Every logger there is says all it can."""
+    """Every logger logs at its lowest level."""
     _listen_to_everything(caplog)
     return Hunt()
 
@@ -72,7 +72,7 @@ def _listen_to_everything(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def _typed(hunt: Hunt, shell: Shell, *words: str, code: int | None = 0) -> Any:
-    """Type a command and keep what it said."""
+    """Type a command and keep its output."""
     ended = shell(*words)
     hunt.look(f"the output of {' '.join(words)}", ended.out + ended.err)
     assert code is None or ended.code == code, ended
@@ -107,7 +107,7 @@ def _settle(hunt: Hunt, shell: Shell, caplog: pytest.LogCaptureFixture, capfd: p
 
 
 def _ours(log: str) -> str:
-    """The log without what the sender of webhooks says of its own requests: in this process that is the sandbox."""
+    """The log without what the sender of webhooks logs about its own requests: in this process that is the sandbox."""
     return "\n".join(line for line in log.splitlines() if "HTTP Request: POST" not in line or "/hooks/" not in line)
 
 
@@ -257,7 +257,7 @@ def test_the_path_in_the_console_shows_no_secret(
 
 
 class BrokenClock:
-    """Tells the time until it breaks, with a message nobody may ever see."""
+    """Tells the time until it breaks, with a message no one may ever see."""
 
     is_broken = False
 
@@ -290,7 +290,7 @@ def _enter_wrong_and_right(us: Team, browser: Browser) -> None:
 
 
 def _consent(us: Team, browser: Browser, hunt: Hunt) -> None:
-    """Denied, answered with a code of nobody's, and allowed."""
+    """Denied, answered with a code of no one's, and allowed."""
     client = {"client_id": planting.CLIENT, "client_secret": planting.CLIENT_SECRET}
     assert browser.get(decide(authorize(browser, us, **client), "deny")).status_code == 422
     state = query_of(authorize(browser, us, **client), "state")

@@ -72,7 +72,7 @@ def test_cancelled_while_it_runs(us: Developing) -> None:
         path = ask(us, kind="verify", entity="time_entries")
         wait_for(lambda: _runs(us), WORK_SECONDS)
         press(us, f"{path}/cancel")
-        # A run that has not sent a request yet ends at once: between two looks it may be canceled already.
+        # A run that has not sent a request yet ends immediately: between two looks it may be canceled already.
         wait_for(lambda: {"CANCELING", "CANCELED"} & set(_statuses(us)), WORK_SECONDS)
     wait_for(lambda: has_ended(us, path), WORK_SECONDS)
     shown = page(us, path).text

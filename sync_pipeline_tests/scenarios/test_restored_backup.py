@@ -28,11 +28,11 @@ TEAMS = {"sqlite": team, "postgresql": highlevel_team}
 @pytest.fixture(params=TEAMS)
 def us(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Team]:
     """A team on each database."""
-    with TEAMS[request.param](tmp_path, **FEW) as everybody:
+    with TEAMS[request.param](tmp_path, **FEW) as opened:
         if request.param == "postgresql":
             server: Server = request.getfixturevalue("postgres")
-            everybody.changes["SYNC_DATABASE_URL"] = server.create()
-        yield everybody
+            opened.changes["SYNC_DATABASE_URL"] = server.create()
+        yield opened
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_nothing_is_doubled_and_nothing_is_lost(us: Team, back_up: Callable[[], 
     us.verify(repair=True)
 
     us.settle()
-    # Of this one neither Clockify nor the back-up knows, so it could be anybody's: it is named, and never touched.
+    # Of this one neither Clockify nor the back-up knows, so it could be anyone's: it is named, and never touched.
     assert us.verify("time_entries")["time_entries"].foreign == 1
     us.snapshots("DELETE", f"/time_entries/{short_lived['id']}")
     us.settle()

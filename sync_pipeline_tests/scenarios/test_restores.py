@@ -22,9 +22,9 @@ Sync = Callable[[Team, str, str], Any]
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path) as opened:
+        opened.sync()
+        yield opened
 
 
 def in_full(us: Team, entity: str, _source_id: str) -> None:
@@ -59,14 +59,14 @@ def as_it_was(db: sqlite3.Connection, source_id: str) -> Iterator[None]:
 
 
 def unused_project(us: Team) -> str:
-    """A project nobody has worked on."""
+    """A project no one has worked on."""
     made = us.clockify("POST", "/projects", {"name": "Comes back"})
     us.sync("projects")
     return str(made["id"])
 
 
 def idle_user(us: Team) -> str:
-    """Somebody who has never worked."""
+    """Someone who has never worked."""
     us.clockify("POST", "/users", {"email": "back@polaris.example"})
     us.sync("users")
     return str(next(user["id"] for user in us.users() if user["email"] == "back@polaris.example"))

@@ -92,7 +92,7 @@ def _at_target(us: Team) -> dict[str, str]:
 def test_the_newer_of_two_reads_wins_whatever_their_clocks_say(
     us: Team, older_one: timedelta, newer_one: timedelta
 ) -> None:
-    """The older read ends later: what it read is not put over what the newer one delivered, and nothing is read as gone."""
+    """The older read ends later: what it read is not put over what the newer one delivered, and nothing is read as deleted."""
     edited, deleted = _entry(us, "before"), _entry(us, "deleted meanwhile")
     with _hold(us) as rule:
         older = _start(us, older_one)

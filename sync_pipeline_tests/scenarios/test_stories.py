@@ -95,7 +95,7 @@ def test_the_sandbox_first_and_other_accounts_on_the_same_database_afterwards(tm
 
 
 def test_two_accounts_behind_one_url_share_nothing(tmp_path: Path) -> None:
-    """Named apart, each has its own state: what stands at one is not taken for delivered at the other."""
+    """Named apart, each has its own state: what is at one is not taken for delivered at the other."""
     with team(tmp_path, entries=0) as us:
         us.changes["SNAPSHOTS_ACCOUNT"] = "north"
         us.sync("users")
@@ -128,9 +128,9 @@ def test_both_readers_of_time_entries_yield_identical_records(tmp_path: Path, da
 
 
 def test_a_fifth_entity_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One YAML in SYNC_MAPPINGS_DIR: created, updated, deleted, verified and heard of like the four.
+    """One YAML in SYNC_MAPPINGS_DIR: created, updated, deleted, verified and received as events like the four.
 
-    The embedded sandbox takes its records without anything else being said.
+    The embedded sandbox accepts its records without further settings.
     """
     with team(tmp_path, entries=0) as us, embedded_there(us, tmp_path):
         us.sync()
@@ -176,7 +176,7 @@ def embedded_there(us: Team, root: Path) -> Iterator[None]:
 def hearing(us: Team, root: Path, patch: pytest.MonkeyPatch) -> Iterator[Live]:
     """Its sensors, and a receiver that every webhook of its entities reaches."""
     with live(us, root / "live", patch, SYNC_MODE="") as on, us.session() as session:
-        on.cursors["tags"] = on.cursors["users"]  # changes are heard of, not looked for
+        on.cursors["tags"] = on.cursors["users"]  # changes are received, not looked for
         hooks = open_hooks(session)
         with running(hooks, ReceiverOptions(workspace=us.sandbox.workspace)) as receiver:
             Registrar.of(session, hooks, receiver.url).register(Wishes())
@@ -184,7 +184,7 @@ def hearing(us: Team, root: Path, patch: pytest.MonkeyPatch) -> Iterator[Live]:
 
 
 def test_a_mapping_change_that_would_rewrite_most_of_the_target_is_held(tmp_path: Path) -> None:
-    """Until somebody accepts it; then every record is rewritten once. A new record is loaded meanwhile."""
+    """Until someone accepts it; then every record is rewritten once. A new record is loaded meanwhile."""
     with team(tmp_path) as us:
         us.sync()
         write_mapping(
@@ -206,7 +206,7 @@ def test_a_mapping_change_that_would_rewrite_most_of_the_target_is_held(tmp_path
 
 
 def test_a_day_without_records_does_not_let_a_new_mapping_through(tmp_path: Path) -> None:
-    """What was loaded under the old mapping still needs a word, whatever else was loaded under the new one."""
+    """What was loaded under the old mapping still needs an approval, whatever else was loaded under the new one."""
     with team(tmp_path) as us:
         us.sync()
         write_mapping(
@@ -219,7 +219,7 @@ def test_a_day_without_records_does_not_let_a_new_mapping_through(tmp_path: Path
         assert us.at_snapshots("time_entries") == before
 
 
-def test_a_field_dropped_from_the_mapping_is_left_as_it_is(tmp_path: Path) -> None:
+def test_a_field_dropped_from_the_mapping_is_left_unchanged(tmp_path: Path) -> None:
     """It is neither cleared at the target nor reported as drift."""
     with team(tmp_path, entries=0) as us:
         us.sync()
@@ -252,7 +252,7 @@ def test_an_older_batch_never_replaces_a_newer_one(tmp_path: Path) -> None:
 
 
 def test_a_record_the_target_refuses_waits_for_a_change_or_a_retry(tmp_path: Path) -> None:
-    """It is set aside with the target's words, not sent again and again, and no drift; mended, it is delivered."""
+    """It is rejected with the target's words, not sent again and again, and no drift; corrected, it is delivered."""
     with team(tmp_path, entries=0) as us:
         project = us.projects()[0]["id"]
         refusal = {"results": [{"id": project, "status": "refused", "error": {"code": "too_long", "detail": "no"}}]}

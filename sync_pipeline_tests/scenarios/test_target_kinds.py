@@ -86,8 +86,8 @@ def test_locations_become_projects(tmp_path: Path) -> None:
         }
         us.snapshots("DELETE", "/locations/one")
         assert synced(us).deleted == 1
-        gone = us.clockify("GET", f"/projects/{own['one']}")
-        assert (gone["archived"], gone["billable"]) == (True, True)
+        archived = us.clockify("GET", f"/projects/{own['one']}")
+        assert (archived["archived"], archived["billable"]) == (True, True)
         settled(us)
         us.put_location("one", location_name="Fir", customer=client)
         synced(us)
@@ -173,7 +173,7 @@ def test_a_task_belongs_to_a_project(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["projects", "tasks"])
 def test_another_kind_on_accounts_that_were_synced(tmp_path: Path, kind: str) -> None:
-    """Each location gets a record of the new kind; the clients of before stay as they are."""
+    """Each location gets a record of the new kind; the clients of before stay unchanged."""
     with team(tmp_path, clients=0, projects=0, entries=0) as us:
         us.sync("locations")
         clients = us.clients()

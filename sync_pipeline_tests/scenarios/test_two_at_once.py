@@ -10,7 +10,7 @@ from sync_pipeline_tests.properties.judge import changes_nothing, converged, not
 from sync_pipeline_tests.scenarios.commands import start
 
 
-def test_two_syncs_at_once_double_nothing(tmp_path: Path) -> None:
+def test_two_syncs_in_parallel_double_nothing(tmp_path: Path) -> None:
     """Both end well, nothing exists twice, every record was written once, and both sides agree afterwards."""
     with team(tmp_path, locations=8, entries=80) as us:
         both = [start(us, "sync", "--json") for _ in range(2)]

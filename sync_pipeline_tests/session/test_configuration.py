@@ -62,7 +62,7 @@ def test_wording_is_no_meaning(settings: Settings, specs: dict[str, EntitySpec])
 
 
 def test_a_default_may_be_written_down(settings: Settings, specs: dict[str, EntitySpec]) -> None:
-    """A file that says what is so anyway is the same configuration."""
+    """A file that states the defaults is the same configuration."""
     facts = load_profile().model_dump(exclude_unset=True, by_alias=True)
     written = Profile.model_validate(load_profile().model_dump(by_alias=True))
     prints = [

@@ -32,7 +32,7 @@ __all__ = ["postgres"]  # a fixture of the store's tests
 
 
 def test_one_key_for_all_who_share_a_database(postgres: Server, tmp_path: Path) -> None:
-    """The first process decides which; one with another key, or with none, does not start and says what to do."""
+    """The first process decides which; one with another key, or with none, does not start and states what to do."""
     ours, theirs = (Fernet.generate_key().decode() for _ in range(2))
     environ = {"SYNC_DATABASE_URL": postgres.create(), "SYNC_HOME": str(tmp_path / "home")}
     secret_file = tmp_path / "secret"

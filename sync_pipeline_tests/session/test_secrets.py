@@ -56,7 +56,7 @@ def filled(vault: Vault, **values: str) -> Vault:
 
 
 def test_what_is_entered_is_filled_in(vault: Vault, settings: Settings) -> None:
-    """Both keys stand in the settings then, and in no table in clear."""
+    """Both keys are in the settings then, and in no table in clear."""
     unlocked = unlock(settings, filled(vault))
     assert (unlocked.settings.clockify_api_key, unlocked.settings.snapshots_api_key) == ("ck-1", "sk-1")
     assert "ck-1" not in repr(unlocked) + repr(vault.get(CLOCKIFY_KEY))
@@ -128,7 +128,7 @@ def test_accounts_of_the_environment_use_no_stored_secret(vault: Vault, settings
 
 
 def test_entering_is_another_credential_rotating_is_the_same(vault: Vault, settings: Settings) -> None:
-    """A rotated key keeps its mark, so that live syncing goes on; one that is entered anew has a new one."""
+    """A rotated key keeps its mark, so that live syncing continues; one that is entered again has a new one."""
     first = unlock(settings, filled(vault))
     vault.rotate(CLOCKIFY_KEY, "ck-2", NOW)
     rotated = unlock(settings, vault)
@@ -162,13 +162,13 @@ def test_rotating_nothing_enters(vault: Vault) -> None:
     assert (found.value, found.previous) == ("cs-1", "")
 
 
-def test_what_is_removed_is_gone(vault: Vault) -> None:
+def test_what_is_removed_no_longer_exists(vault: Vault) -> None:
     """Only that one."""
     filled(vault).remove(CLOCKIFY_KEY)
     assert (vault.has(CLOCKIFY_KEY), vault.has(SNAPSHOTS_KEY)) == (False, True)
 
 
-def test_an_addon_token_stands_for_the_key(vault: Vault, settings: Settings) -> None:
+def test_an_addon_token_replaces_the_key(vault: Vault, settings: Settings) -> None:
     """When there is no key."""
     filled(vault).remove(CLOCKIFY_KEY)
     vault.enter(CLOCKIFY_TOKEN, "token-1", NOW)
@@ -177,7 +177,7 @@ def test_an_addon_token_stands_for_the_key(vault: Vault, settings: Settings) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({}, "No key for Clockify at https://api.clockify.me/api/v1 is stored."),
         ({"clockify_api_key": "k"}, "No key for the Snapshots API at https://s.example/v1 is stored."),
@@ -187,11 +187,11 @@ def test_an_addon_token_stands_for_the_key(vault: Vault, settings: Settings) -> 
         ),
     ],
 )
-def test_a_missing_secret_is_told(vault: Vault, settings: Settings, change: dict[str, str], told: str) -> None:
+def test_a_missing_secret_is_reported(vault: Vault, settings: Settings, change: dict[str, str], expected: str) -> None:
     """Which system, at which address, and where it is entered."""
     with pytest.raises(ConfigError) as caught:
         unlock(replace(settings, **change), vault)  # type: ignore[arg-type]
-    assert str(caught.value) == f"{told} Enter it in the console or with `sync-pipeline init`."
+    assert str(caught.value) == f"{expected} Enter it in the console or with `sync-pipeline init`."
 
 
 def test_a_client_of_one_way_needs_its_secret(vault: Vault, settings: Settings) -> None:

@@ -15,8 +15,8 @@ from sync_pipeline_tests.setup.desks import desk_of
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """Both systems, with a little data."""
-    with team(tmp_path) as everybody:
-        yield everybody
+    with team(tmp_path) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ def desk_of(team: Team, environ: Mapping[str, str] | None = None, by: str = "ann
 
 
 def on_the_sandbox(setup: SetupService, team: Team) -> SetupService:
-    """Set up on the embedded sandbox, without asking anybody."""
+    """Set up on the embedded sandbox, without asking anyone."""
     return _set_up(setup, team, "sandbox", "sandbox", "sandbox")
 
 
@@ -62,7 +62,7 @@ def _set_up(setup: SetupService, team: Team, clockify: str, reports: str, snapsh
 
 
 def write_document(settings: Settings, document: str, **change: str) -> None:
-    """Make a text the current set-up, whatever it says, as an earlier version may have left it."""
+    """Make a text the current set-up, whatever it holds, as an earlier version may have left it."""
     with closing(open_store(settings.store_url)) as store:
         now = version_in(store, settings.setup_name, "current")
         made = Change("bob (test)", utc_now(), "written for a test", **change)

@@ -1,4 +1,4 @@
-"""Connecting Clockify: looked at before anything is kept, and the key goes where it was meant to go only."""
+"""Connecting Clockify: tested before anything is stored, and the key is sent to the intended address only."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_regions_are_those_of_the_vendor() -> None:
 
 
 def test_on_the_sandbox_no_key_is_needed(us: Team, setup: SetupService) -> None:
-    """Its own key is taken; the workspace, its plan and the role are told, and nothing is stored by looking."""
+    """Its own key is taken; the workspace, its plan and the role are shown, and nothing is stored by looking."""
     account = look_at_clockify(setup, SANDBOX)
     (workspace,) = account.workspaces
     assert (workspace.id, workspace.plan, workspace.role) == (us.sandbox.workspace, "paid", "admin")
@@ -64,7 +64,7 @@ def test_an_address_of_ones_own(us: Team, setup: SetupService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("form", "error", "told"),
+    ("form", "error", "expected"),
     [
         (ClockifyForm(region="sandbox", secret="wrong-key"), FatalApiError, "this API key does not exist"),
         (ClockifyForm(region="sandbox", secret="two words"), ConfigError, "has a space"),
@@ -76,13 +76,13 @@ def test_an_address_of_ones_own(us: Team, setup: SetupService) -> None:
         (ClockifyForm(region="sandbox", kind="addon_token"), ConfigError, "The Clockify add-on token is missing"),
     ],
 )
-def test_what_is_wrong_is_told_and_nothing_stored(
-    setup: SetupService, form: ClockifyForm, error: type[Exception], told: str
+def test_what_is_wrong_is_reported_and_nothing_stored(
+    setup: SetupService, form: ClockifyForm, error: type[Exception], expected: str
 ) -> None:
     """One sentence, without the key."""
     with pytest.raises(error) as caught:
         connect_clockify(setup, form, "w1", "", since="")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "wrong-key" not in str(caught.value)
     assert setup.revision() == ""
     with setup.vault() as vault:
@@ -114,7 +114,7 @@ def test_an_addon_token(us: Team, setup: SetupService) -> None:
 
 
 def test_a_stored_key_goes_to_its_own_address_only(us: Team, setup: SetupService, elsewhere: Scripted) -> None:
-    """Another base URL, or another reports URL beside the same one: the other host is not asked at all."""
+    """Another base URL, or another reports URL next to the same one: the other host is not asked at all."""
     connect_clockify(setup, real(us, secret=OWNER), us.sandbox.workspace, "", since=None)
     for base, reports in (
         (elsewhere.url, elsewhere.url),

@@ -63,7 +63,7 @@ def test_a_nested_key_that_is_named_twice_on_its_way() -> None:
     "text", ["clockify: {plan: paid", "a: 1\na: 2\n", "\tx: 1\n", "key: !!python/name:os.system\n", "- mine\n"]
 )
 def test_a_broken_one_is_refused(text: str) -> None:
-    """With its line; what would come out of it no one could say."""
+    """With its line; what would come out of it is unknown."""
     with pytest.raises(ConfigError):
         read_setup(edited(text, {"clockify.plan": "free"}))
 
@@ -76,7 +76,7 @@ def test_the_line_is_named() -> None:
 
 
 def test_comments_alone_are_kept() -> None:
-    """They are somebody's."""
+    """They are someone's."""
     assert edited("# mine\n", {"clockify.plan": "free"}) == "# mine\nclockify:\n  plan: free\n"
 
 
@@ -109,5 +109,5 @@ def test_differences_are_named_value_by_value() -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(WRITTEN_BY_HAND, AFTER), (AFTER, WRITTEN_BY_HAND), ("", AFTER)])
 def test_differences_lead_from_one_to_the_other(before: str, after: str) -> None:
-    """Applied to the first, they give what the second says."""
+    """Applied to the first, they give the second."""
     assert differences(with_changes(before, differences(before, after)), after) == {}

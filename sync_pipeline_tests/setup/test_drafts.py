@@ -1,4 +1,4 @@
-"""Draft and publish: live syncing goes on with what is published, until the draft is previewed and published whole."""
+"""Draft and publish: live syncing continues with what is published, until the draft is previewed and published whole."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def upper(setup: SetupService) -> None:
     change_field(mapping_setup(setup, "projects"), "projects", replace(form, transform="upper"), since=None)
 
 
-def test_live_goes_on_with_what_is_published(us: Team, live: SetupService) -> None:
+def test_live_continues_with_what_is_published(us: Team, live: SetupService) -> None:
     """A changed field waits in the draft; nothing is paused, and syncs deliver what they did."""
     before = names(us)
     upper(live)
@@ -84,7 +84,7 @@ def test_live_goes_on_with_what_is_published(us: Team, live: SetupService) -> No
 
 
 def test_a_draft_is_previewed_then_published(us: Team, live: SetupService) -> None:
-    """What it rewrites needs a yes; then live syncing goes on with it, and delivers it."""
+    """What it rewrites needs a yes; then live syncing continues with it, and delivers it."""
     before = names(us)
     upper(live)
     assert "not been previewed" in read_publication(live).obstacle
@@ -110,7 +110,7 @@ def test_a_draft_is_previewed_then_published(us: Team, live: SetupService) -> No
 
 
 def test_published_for_new_and_changed_records_only(us: Team, live: SetupService) -> None:
-    """The mapping alone rewrites nothing, whoever reads; `verify` counts what stays; a run that accepts it rewrites the rest."""
+    """The mapping alone rewrites nothing, with any reader; `verify` counts what stays; a run that accepts it rewrites the rest."""
     before = names(us)
     upper(live)
     previewed(live.on_draft())
@@ -186,7 +186,7 @@ def test_what_could_not_be_published_chooses_nothing(
 
 
 def test_a_preview_that_does_not_pass_is_not_published(live: SetupService) -> None:
-    """It says what it found; a draft that was changed since has to be previewed again."""
+    """It reports what it found; a draft that was changed since has to be previewed again."""
     upper(live)
     kind = trial.kind_for(live.settings())
     found = trial.run(live.on_draft(), trial.begin(live.on_draft(), kind), kind, stop=lambda: True)
@@ -196,13 +196,13 @@ def test_a_preview_that_does_not_pass_is_not_published(live: SetupService) -> No
     assert "not been previewed" in read_publication(live).obstacle
 
 
-def test_a_preview_counts_for_what_it_was_begun_for(live: SetupService) -> None:
-    """The draft was changed before its preview read anything: it says so, and lets nothing be published."""
+def test_a_preview_counts_for_what_it_was_started_for(live: SetupService) -> None:
+    """The draft was changed before its preview read anything: the preview reports it, and lets nothing be published."""
     upper(live)
     kind = trial.kind_for(live.settings())
-    begun = trial.begin(live.on_draft(), kind)
+    started = trial.begin(live.on_draft(), kind)
     drop_field(mapping_setup(live, "users"), "users", "status", since=None)
-    found = trial.run(live.on_draft(), begun, kind)
+    found = trial.run(live.on_draft(), started, kind)
     assert (found.outcome, "was changed since" in found.report["error"]) == ("failed", True)
     assert "not been previewed" in read_publication(live).obstacle
 
@@ -247,7 +247,7 @@ def test_a_draft_keeps_what_became_current_since(live: SetupService) -> None:
 
 
 def test_without_live_syncing_a_change_is_current_immediately(us: Team, setup: SetupService) -> None:
-    """There is nothing that would go on with what was; so scripts that set up a home work as they did."""
+    """There is nothing that would continue with the previous state; so scripts that set up a home work as they did."""
     on_accounts(setup, us)
     upper(setup)
     assert read_draft(setup) is None
@@ -281,7 +281,7 @@ def test_turned_off_meanwhile(live: SetupService, monkeypatch: pytest.MonkeyPatc
 
 
 def test_back_to_a_version(live: SetupService) -> None:
-    """Versions say who changed what when; going back is a draft, which leaves the accounts as they are."""
+    """Versions record who changed what and when; going back is a draft, which leaves the accounts unchanged."""
     first = live.settings().setup_version
     live.change({"mappings.users.fields.status": "drop"}, "mapping", "status dropped")
     live.change({"snapshots.account": "north"}, "account", "north")

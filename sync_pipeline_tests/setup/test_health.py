@@ -29,20 +29,20 @@ def live(us: Team, setup: SetupService) -> SetupService:
 
 
 def problem(setup: SetupService, after: timedelta = timedelta()) -> str:
-    """What is said about nothing being synced, so much later."""
+    """What is reported about nothing being synced, so much later."""
     with clock_from(utc_now() + after):
         return read_live_status(setup).problem
 
 
 def test_live_without_a_daemon(live: SetupService) -> None:
-    """It is said, with how to start it - and nothing is said once live syncing is off."""
+    """It is reported, with how to start it - and nothing is reported once live syncing is off."""
     assert "nothing is syncing: no Dagster daemon has reported yet. Start it with `sync-pipeline dev`" in problem(live)
     turn_off(live)
     assert problem(live) == ""
 
 
 def test_a_daemon_that_reports_and_then_stops(live: SetupService) -> None:
-    """While it reports nothing is said; when it falls silent, since when."""
+    """While it reports there is no notice; when it falls silent, a notice states since when."""
     with live.reading() as session:
         beat(session)
         silence = SILENT + 2 * timedelta(seconds=session.settings.sensor_seconds)
@@ -52,8 +52,8 @@ def test_a_daemon_that_reports_and_then_stops(live: SetupService) -> None:
     assert f"has reported since {began:%Y-%m-%d %H:%M} UTC" in problem(live, silence + timedelta(seconds=1))
 
 
-def test_who_syncs_by_a_script_is_told_nothing(live: SetupService) -> None:
-    """Two syncs of everything since live was turned on, and never a daemon: cron does it. When they end, that is said."""
+def test_who_syncs_by_a_script_gets_no_notice(live: SetupService) -> None:
+    """Two syncs of everything since live was turned on, and never a daemon: cron does it. When they end, that is reported."""
     with live.reading() as session:
         for ago in (timedelta(days=1), timedelta(days=1), timedelta()):  # two before the switch
             assert problem(live)
@@ -65,7 +65,7 @@ def test_who_syncs_by_a_script_is_told_nothing(live: SetupService) -> None:
 
 
 def test_syncs_of_some_entities_by_hand_are_no_script(live: SetupService) -> None:
-    """However often they are run: what they leave out, nobody syncs."""
+    """However often they are run: what they leave out, no one syncs."""
     with live.reading() as session:
         for _ in range(5):
             note_sync_at(session, session.now(), "locations")
@@ -73,7 +73,7 @@ def test_syncs_of_some_entities_by_hand_are_no_script(live: SetupService) -> Non
 
 
 def test_a_beat_of_a_clock_that_was_ahead_is_no_sign_of_life(live: SetupService) -> None:
-    """The daemon that noted it is dead; one that lives notes another one at once."""
+    """The daemon that noted it is dead; one that lives notes another one immediately."""
     with live.reading() as session:
         with clock_from(utc_now() + timedelta(hours=2)):
             beat(session)
@@ -83,7 +83,7 @@ def test_a_beat_of_a_clock_that_was_ahead_is_no_sign_of_life(live: SetupService)
 
 
 def note_sync_at(session: Session, at: datetime, *entities: str) -> None:
-    """Syncs that began then, of everything unless said otherwise."""
+    """Syncs that began then, of everything unless given otherwise."""
     for entity in entities or session.specs:
         session.ledger(entity).syncs.begin(observed_at=at, at=at, run_id="r")
 

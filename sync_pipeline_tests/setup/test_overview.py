@@ -41,7 +41,7 @@ CASES: list[tuple[str, Facts, str, str]] = [
 
 @pytest.mark.parametrize(("state", "facts", "words", "path"), CASES)
 def test_each_state_has_a_sentence_and_one_action(state: str, facts: Facts, words: str, path: str) -> None:
-    """It says what is, and leads to what helps."""
+    """It states the situation, and leads to the fix."""
     found = situation_of(facts)
     assert (found.state, found.path) == (state, path)
     assert words in found.sentence

@@ -1,4 +1,4 @@
-"""Secrets as they are pasted."""
+"""Secrets as pasted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_what_copying_adds_is_taken_away(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("", "is empty"),
         (' "" ', "is empty"),
@@ -41,9 +41,9 @@ def test_what_copying_adds_is_taken_away(text: str) -> None:
         ("k3y\x00one", "holds a character that no key has"),
     ],
 )
-def test_what_no_key_looks_like_is_refused(text: str, told: str) -> None:
+def test_what_no_key_looks_like_is_refused(text: str, expected: str) -> None:
     """In one sentence that names the key and does not show it."""
     with pytest.raises(ConfigError) as caught:
         clean_secret(text, "The key")
-    assert str(caught.value).startswith(f"The key {told}")
+    assert str(caught.value).startswith(f"The key {expected}")
     assert "k3y" not in str(caught.value)

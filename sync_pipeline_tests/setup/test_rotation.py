@@ -33,7 +33,7 @@ def second_key(us: Team) -> None:
 
 
 def test_a_rotation_from_its_beginning_to_its_end(us: Team, setup: SetupService) -> None:
-    """The new key is tried, then used; live syncing goes on; the old one helps out until it is retired."""
+    """The new key is tried, then used; live syncing continues; the old one helps out until it is retired."""
     on_accounts(setup, us)
     assert trial.run(setup, trial.begin(setup, "dry_run"), "dry_run").outcome == "passed"
     turn_on(setup)
@@ -54,7 +54,7 @@ def test_a_rotation_from_its_beginning_to_its_end(us: Team, setup: SetupService)
 
 
 def test_a_fallback_that_is_rejected_is_forgotten(us: Team, setup: SetupService) -> None:
-    """Both keys are refused: the old one is sent once more and never again, and the audit trail says so."""
+    """Both keys are refused: the old one is sent again once and never after that, and the audit trail records it."""
     on_accounts(setup, us)
     second_key(us)
     rotate(setup, CLOCKIFY_KEY, NEW)
@@ -73,7 +73,7 @@ def test_a_fallback_that_is_rejected_is_forgotten(us: Team, setup: SetupService)
 
 
 def test_the_secret_of_a_client_has_no_fallback(us: Team, setup: SetupService) -> None:
-    """Nothing would ever use the old one, so it is not kept; live syncing goes on with the new one."""
+    """Nothing would ever use the old one, so it is not kept; live syncing continues with the new one."""
     on_accounts(setup, us)
     known = {"client_id": "ours", "redirect_uris": ["http://127.0.0.1/snapshots/callback"]}
     us.control("POST", "clients", {**known, "client_secret": "first-secret"})
@@ -149,7 +149,7 @@ def test_a_secret_under_a_lost_key_is_named_when_all_others_have_the_new_one(us:
         assert session.call(session.clockify.me)["id"]
 
 
-def test_a_removed_secret_is_gone(us: Team, setup: SetupService) -> None:
+def test_a_removed_secret_no_longer_exists(us: Team, setup: SetupService) -> None:
     """And with it the way in."""
     on_accounts(setup, us)
     assert (remove(setup, CLOCKIFY_KEY), remove(setup, CLOCKIFY_KEY)) == (True, False)

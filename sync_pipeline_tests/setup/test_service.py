@@ -1,4 +1,4 @@
-"""The desk: everything anew each time, one hand a change, nothing that is not valid."""
+"""The desk: everything read again each time, one hand a change, nothing that is not valid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sync_pipeline_tests.setup.desks import (
 )
 
 
-def told(setup: SetupService) -> list[tuple[str, str]]:
+def logged(setup: SetupService) -> list[tuple[str, str]]:
     """Who did what, newest first."""
     with setup.store() as store:
         return [(change.by, change.what) for change in changes(store)]
@@ -48,11 +48,11 @@ def test_who_did_it_is_noted(setup: SetupService) -> None:
     setup.acting_as("bob (test)").change({"clockify.plan": "free"}, "plan", "free")
     with pytest.raises(ConfigError):
         setup.change({"clockify.plan": "gold"}, "plan", "gold")
-    assert told(setup) == [("bob (test)", "plan"), ("ann (test)", "plan")]
+    assert logged(setup) == [("bob (test)", "plan"), ("ann (test)", "plan")]
 
 
-def test_of_two_windows_one_is_told(setup: SetupService) -> None:
-    """Eight changes begun on one state at once: one is made, the others hear that it was changed meanwhile."""
+def test_of_two_windows_one_is_reported(setup: SetupService) -> None:
+    """Eight changes started on one state in parallel: one is made, the others are refused because it was changed meanwhile."""
     since = setup.change({"clockify.plan": "paid"}, "plan", "paid")
 
     def change(number: int) -> bool:
@@ -81,7 +81,7 @@ def test_of_two_windows_one_is_told(setup: SetupService) -> None:
     ],
 )
 def test_a_set_up_that_is_not_valid_is_not_stored(setup: SetupService, values: dict[str, object], message: str) -> None:
-    """The sentence names the thing; the set-up stays as it was."""
+    """The sentence names the thing; the set-up stays unchanged."""
     before = setup.change({"clockify.plan": "paid"}, "plan", "paid")
     with pytest.raises(ConfigError) as caught:
         setup.change(values, "change", "refused")
@@ -100,7 +100,7 @@ def test_what_the_environment_decides(us: Team) -> None:
 
 
 def test_a_session_on_the_sandbox(us: Team, setup: SetupService) -> None:
-    """A set-up on the sandbox opens with its stored keys; one that is not finished says what it lacks."""
+    """A set-up on the sandbox opens with its stored keys; one that is not finished reports what it lacks."""
     setup.change({"clockify.base_url": "sandbox", "clockify.workspace_id": us.sandbox.workspace}, "half", "")
     with (
         pytest.raises(ConfigError, match=r"the base URL of the Snapshots API is missing\. .*sync-pipeline init"),
@@ -139,7 +139,7 @@ def test_the_trail_names_who_acts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_change_is_noted_after_all_of_it_happened(setup: SetupService) -> None:
-    """What follows a change of the set-up is part of it: when that fails, the trail does not say that it was done."""
+    """What follows a change of the set-up is part of it: when that fails, the trail does not record it as done."""
 
     def fail() -> None:
         with setup.store() as store:

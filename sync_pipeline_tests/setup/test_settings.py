@@ -80,7 +80,7 @@ def test_another_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "told"),
+    ("text", "line", "expected"),
     [
         ("clockify:\n  base_url: euc1\n", 2, "clockify.base_url: is not a URL that starts with http:// or https://"),
         ("clockify: {plan: gold}\n", 1, "clockify.plan: is not one of free, paid."),
@@ -102,11 +102,11 @@ def test_another_file(tmp_path: Path) -> None:
         ("- clockify\n", 1, "file: holds no mapping"),
     ],
 )
-def test_mistakes_are_shown_where_they_stand(tmp_path: Path, text: str, line: int, told: str) -> None:
+def test_mistakes_are_shown_where_they_are(tmp_path: Path, text: str, line: int, expected: str) -> None:
     """File, line and key, what was expected; never the value where a secret may be in it."""
     with pytest.raises(MappingFileError) as caught:
         load(tmp_path, text)
-    assert str(caught.value).startswith(f"{tmp_path.resolve()}/home/setup.yaml:{line}: {told}")
+    assert str(caught.value).startswith(f"{tmp_path.resolve()}/home/setup.yaml:{line}: {expected}")
     assert "s3cret" not in str(caught.value)
     assert caught.value.exit_code == 2
 
@@ -121,13 +121,13 @@ def test_mistakes_are_shown_where_they_stand(tmp_path: Path, text: str, line: in
     ],
 )
 def test_half_a_set_up(tmp_path: Path, text: str, missing: tuple[str, ...]) -> None:
-    """It loads, so that it can be gone on with, and says what it lacks; it is not the sandbox."""
+    """It loads, so that it can be continued, and reports what it lacks; it is not the sandbox."""
     found = load(tmp_path, text)
     assert (found.stored, found.sandbox, found.missing) == (True, False, missing)
 
 
 def test_a_set_up_on_the_sandbox(tmp_path: Path) -> None:
-    """The word `sandbox` stands for the embedded sandbox's addresses, wherever its port is."""
+    """The word `sandbox` means the embedded sandbox's addresses, whatever its port is."""
     found = load(tmp_path, SANDBOX, SYNC_SANDBOX_PORT="8765")
     assert (found.stored, found.sandbox, found.missing) == (True, True, ())
     assert found.clockify_base_url == "http://127.0.0.1:8765/clockify/api/v1"
@@ -167,7 +167,7 @@ def test_sandbox_mode_leaves_the_set_up_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["dry_run", "live"])
 def test_a_mode_without_accounts_is_refused(tmp_path: Path, mode: str) -> None:
-    """There is nothing to be live with; the sentence says where accounts come from."""
+    """There is nothing to be live with; the sentence states where accounts come from."""
     with pytest.raises(ConfigError, match=rf"SYNC_MODE is {mode}, but there are no accounts\. .*sync-pipeline init"):
         load_settings({"SYNC_MODE": mode}, root=tmp_path)
 

@@ -62,11 +62,11 @@ def test_on_the_sandbox_no_key_is_needed(us: Team, setup: SetupService) -> None:
 def test_no_key_is_tried_in_clear(us: Team, setup: SetupService) -> None:
     """Plain http to another machine: refused for a key, a client and a consent before anything is sent; nothing is stored."""
     there = {"base_url": "http://snapshots.test:8080/v1"}
-    told = r"SNAPSHOTS_BASE_URL is http://snapshots\.test:8080, plain http .* SYNC_ALLOW_HTTP=http://snapshots\.test:8080 if"
+    expected = r"SNAPSHOTS_BASE_URL is http://snapshots\.test:8080, plain http .* SYNC_ALLOW_HTTP=http://snapshots\.test:8080 if"
     for entered in (form(us, api_key=FULL, **there), client(us, **there)):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=expected):
             connect_snapshots(setup, entered, since="")
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=expected):
         begin_authorization(setup, client(us, auth="authorization_code", **there), CALLBACK, since="")
     assert setup.revision() == ""
 
@@ -81,7 +81,7 @@ def test_missing_scopes_are_all_named(us: Team, setup: SetupService) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "error", "told"),
+    ("more", "error", "expected"),
     [
         ({"api_key": "wrong-key"}, FatalApiError, "the key was not accepted"),
         ({}, ConfigError, "The Snapshots API key is missing: none is stored for"),
@@ -102,19 +102,19 @@ def test_missing_scopes_are_all_named(us: Team, setup: SetupService) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_told_and_nothing_stored(
-    us: Team, setup: SetupService, more: dict[str, object], error: type[Exception], told: str
+def test_what_is_wrong_is_reported_and_nothing_stored(
+    us: Team, setup: SetupService, more: dict[str, object], error: type[Exception], expected: str
 ) -> None:
     """One sentence, without the secret."""
     with pytest.raises(error) as caught:
         connect_snapshots(setup, form(us, **more), since="")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "wrong-key" not in str(caught.value)
     assert setup.revision() == ""
 
 
 def test_client_credentials(us: Team, setup: SetupService) -> None:
-    """Id and scopes stand in the file, the secret does not; it works in a session."""
+    """Id and scopes are in the file, the secret does not; it works in a session."""
     on_accounts(setup, us)
     connect_snapshots(setup, client(us), since=None)
     now = setup.settings()
@@ -151,7 +151,7 @@ def test_a_stored_secret_goes_to_its_own_address_only(us: Team, setup: SetupServ
 
 
 def test_a_key_of_the_environment_goes_to_no_typed_address(us: Team, elsewhere: Scripted) -> None:
-    """Its base URL has to stand beside it."""
+    """Its base URL has to be next to it."""
     setup = desk_of(us, environ_of(us, SNAPSHOTS_API_KEY=FULL, SYNC_MODE="sandbox"))
     with pytest.raises(ConfigError, match="Set SNAPSHOTS_BASE_URL beside it"):
         connect_snapshots(setup, form(us, base_url=elsewhere.url), since=None)
@@ -201,7 +201,7 @@ def standing_print(setup: SetupService) -> str:
 
 
 def test_a_wider_need_asks_for_consent_again(us: Team, setup: SetupService) -> None:
-    """An entity is switched on that the consent does not cover: the home page says so."""
+    """An entity is switched on that the consent does not cover: the home page reports it."""
     on_accounts(setup, us)
     switch_entities(setup, ["locations"], since=None)
     asked = begin_authorization(setup, client(us), CALLBACK, since=None)
@@ -212,7 +212,7 @@ def test_a_wider_need_asks_for_consent_again(us: Team, setup: SetupService) -> N
     assert "users.write" in found.detail
 
 
-def test_a_refused_consent_is_told(us: Team, setup: SetupService) -> None:
+def test_a_refused_consent_is_reported(us: Team, setup: SetupService) -> None:
     """Nothing is kept but the client."""
     on_accounts(setup, us)
     asked = begin_authorization(setup, client(us), CALLBACK, since=None)
@@ -223,14 +223,14 @@ def test_a_refused_consent_is_told(us: Team, setup: SetupService) -> None:
 
 @pytest.mark.parametrize("more", [{"client_id": "stranger"}, {}])
 def test_a_client_or_address_that_is_not_registered(us: Team, setup: SetupService, more: dict[str, object]) -> None:
-    """The person would be left on the other system's error page, so it is told here; nothing is stored."""
+    """The person would be left on the other system's error page, so it is reported here; nothing is stored."""
     there = CALLBACK if more else "http://127.0.0.1:43210/elsewhere"
     with pytest.raises(FatalApiError, match="does not know this client id, or not its return address"):
         begin_authorization(setup, client(us, **more), there, since="")
     assert setup.revision() == ""
 
 
-def test_the_set_up_moved_while_somebody_consented(us: Team, setup: SetupService, elsewhere: Scripted) -> None:
+def test_the_set_up_moved_during_the_consent(us: Team, setup: SetupService, elsewhere: Scripted) -> None:
     """The code is not sent to another host than the one that gave it."""
     on_accounts(setup, us)
     asked = begin_authorization(setup, client(us), CALLBACK, since=None)

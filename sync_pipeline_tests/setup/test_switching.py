@@ -29,7 +29,7 @@ def tried(setup: SetupService) -> SetupService:
 
 @pytest.mark.parametrize("set_up", [on_the_sandbox, on_accounts])
 def test_on_and_off(us: Team, setup: SetupService, set_up: Callable[[SetupService, Team], SetupService]) -> None:
-    """Untried it stays off; tried it goes on; off again at any time, and both are noted."""
+    """Untried it stays off; tried it can be turned on; off again at any time, and both are noted."""
     set_up(setup, us)
     with pytest.raises(ConfigError, match=r"Live syncing cannot be turned on: .*has not been previewed yet"):
         turn_on(setup)
@@ -124,7 +124,7 @@ def test_what_is_changed_back_is_the_same_configuration(us: Team, setup: SetupSe
 
 
 def test_the_environment_decides_where_it_speaks(us: Team, setup: SetupService) -> None:
-    """SYNC_MODE keeps it on or off, and the sentence says so."""
+    """SYNC_MODE keeps it on or off, and the sentence states that."""
     tried(on_accounts(setup, us))
     live = desk_of(us, environ_of(us, SYNC_MODE="live"))
     assert read_live_status(live).is_live
@@ -138,7 +138,7 @@ def test_the_environment_decides_where_it_speaks(us: Team, setup: SetupService) 
 
 
 def test_nothing_is_set_up(setup: SetupService) -> None:
-    """There is nothing to turn on, and the untouched sandbox acts by itself: the sentences say so."""
+    """There is nothing to turn on, and the untouched sandbox acts by itself: the sentences state that."""
     with pytest.raises(ConfigError, match="nothing is set up yet"):
         turn_on(setup)
     with pytest.raises(ConfigError, match=r"stays on: .*Nothing is set up yet.*SYNC_MODE=dry_run"):
@@ -149,7 +149,7 @@ def test_nothing_is_set_up(setup: SetupService) -> None:
 
 
 def test_what_is_off_is_not_turned_off_again(us: Team, setup: SetupService) -> None:
-    """The trail tells of effects."""
+    """The trail records effects."""
     on_accounts(setup, us)
     assert not turn_off(setup).is_live
     with setup.store() as store:
@@ -163,7 +163,7 @@ def test_accounts_of_the_environment(us: Team) -> None:
         turn_on(setup)
 
 
-def test_half_a_set_up_stands_nowhere(us: Team, setup: SetupService) -> None:
+def test_half_a_set_up_is_stored_nowhere(us: Team, setup: SetupService) -> None:
     """No mode, and what is missing in place of an obstacle; it can still be looked at."""
     setup.change({"clockify.workspace_id": us.sandbox.workspace}, "half", "")
     now = read_live_status(setup)
@@ -172,7 +172,7 @@ def test_half_a_set_up_stands_nowhere(us: Team, setup: SetupService) -> None:
 
 
 def test_off_works_whatever_is_broken(us: Team, setup: SetupService) -> None:
-    """A key that is gone, an address that answers no more: the switch is turned off all the same."""
+    """A missing key, an address that answers no more: the switch is turned off anyway."""
     turn_on(tried(on_accounts(setup, us)))
     setup.change({"snapshots.base_url": "http://127.0.0.1:9"}, "moved", "")
     assert not turn_off(setup).is_live

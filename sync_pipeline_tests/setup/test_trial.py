@@ -47,11 +47,11 @@ def test_a_dry_run_on_the_accounts(us: Team, setup: SetupService) -> None:
 def test_a_trial_of_a_set_up_that_was_changed_meanwhile_does_not_pass(
     us: Team, setup: SetupService, set_up: Callable[[SetupService, Team], SetupService]
 ) -> None:
-    """What it looked at is not the configuration that it was begun for."""
+    """What it looked at is not the configuration that it was started for."""
     kind = trial.kind_for(set_up(setup, us).settings())
-    begun = trial.begin(setup, kind)
+    started = trial.begin(setup, kind)
     setup.change({"entities": ["users"]}, "entities", "users")
-    found = trial.run(setup, begun, kind)
+    found = trial.run(setup, started, kind)
     assert found.outcome == "failed"
     assert "was changed" in found.report["error"]
     setup.change({"entities": None}, "entities", "all")
@@ -80,7 +80,7 @@ def test_real_accounts_are_tried_for_real(us: Team, setup: SetupService) -> None
 
 
 def test_a_check_that_fails_ends_it(us: Team, setup: SetupService) -> None:
-    """A key that may not write: the check says so, nothing else is read, and live stays closed."""
+    """A key that may not write: the check reports it, nothing else is read, and live stays closed."""
     on_accounts(setup, us)
     with setup.vault() as vault:
         vault.enter(CLOCKIFY_KEY, "sandbox-clockify-member-key", setup.now())
@@ -92,7 +92,7 @@ def test_a_check_that_fails_ends_it(us: Team, setup: SetupService) -> None:
 
 @pytest.mark.undocumented
 def test_a_blocked_entity_fails_it(us: Team, setup: SetupService) -> None:
-    """A check that would block a load: it is told with its rows, and the others are tried all the same."""
+    """A check that would block a load: it is shown with its rows, and the others are tried anyway."""
     on_accounts(setup, us)
     us.sandbox.world.db.execute("UPDATE time_entries SET shared = replace(shared, '\"REGULAR\"', '\"NAP\"')")
     found = trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")
@@ -146,7 +146,7 @@ def test_what_is_approved_with_it_passes(us: Team, setup: SetupService) -> None:
 
 
 def test_declined_deletes_let_it_pass(us: Team, setup: SetupService) -> None:
-    """They are decided: live syncing goes on without them."""
+    """They are decided: live syncing continues without them."""
     made = [us.clockify("POST", "/projects", {"name": f"Short-lived {number}"})["id"] for number in range(8)]
     _live(us, setup)
     turn_off(setup)
@@ -170,7 +170,7 @@ def _live(us: Team, setup: SetupService) -> None:
             us.sync_one(session, entity)
 
 
-def test_what_breaks_on_its_way_is_told(us: Team, setup: SetupService) -> None:
+def test_what_breaks_on_its_way_is_reported(us: Team, setup: SetupService) -> None:
     """The other side fails half way: the sentence and what was found before it are kept, and it has ended."""
     on_accounts(setup, us)
 
@@ -186,7 +186,7 @@ def test_what_breaks_on_its_way_is_told(us: Team, setup: SetupService) -> None:
 
 
 def test_it_can_be_stopped(us: Team, setup: SetupService) -> None:
-    """Then it did not pass, and says why."""
+    """Then it did not pass, and states why."""
     on_accounts(setup, us)
     asked = iter([False, True, True, True, True])
     found = trial.run(setup, trial.begin(setup, "dry_run"), "dry_run", stop=lambda: next(asked))
@@ -195,30 +195,30 @@ def test_it_can_be_stopped(us: Team, setup: SetupService) -> None:
 
 
 def test_ctrl_c_ends_it(us: Team, setup: SetupService) -> None:
-    """A trial that was cut off is not under way for ever."""
+    """A trial that was cut off is not under way forever."""
     on_accounts(setup, us)
 
     def interrupt() -> bool:
         raise KeyboardInterrupt
 
-    begun = trial.begin(setup, "dry_run")
+    started = trial.begin(setup, "dry_run")
     with pytest.raises(KeyboardInterrupt):
-        trial.run(setup, begun, "dry_run", stop=interrupt)
+        trial.run(setup, started, "dry_run", stop=interrupt)
     with setup.store() as store:
-        found = trial_of(store, begun)
+        found = trial_of(store, started)
     assert found is not None
     assert (found.outcome, found.report["error"]) == ("failed", trial.INTERRUPTED)
 
 
 def test_half_a_set_up_cannot_be_tried(us: Team, setup: SetupService) -> None:
-    """It says what is missing; nothing is begun."""
+    """It states what is missing; nothing is started."""
     setup.change({"clockify.workspace_id": us.sandbox.workspace}, "half", "")
     with pytest.raises(ConfigError, match="the base URL of the Snapshots API is missing"):
         trial.begin(setup, "dry_run")
 
 
 def test_a_throttled_trial_says_nothing_about_the_configuration(us: Team, setup: SetupService) -> None:
-    """The hour's budget is used up: neither passed nor failed, the one that passed still counts, and it says when."""
+    """The hour's budget is used up: neither passed nor failed, the one that passed still counts, and it states when."""
     on_accounts(setup, us)
     setup.change({"clockify.plan": "free"}, "plan", "free")
     passed = trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")
@@ -238,7 +238,7 @@ def test_a_throttled_trial_says_nothing_about_the_configuration(us: Team, setup:
 
 
 def test_a_429_in_a_trial(us: Team, setup: SetupService) -> None:
-    """Somebody else used the budget up: the same, and the time is the one the API names."""
+    """Someone else used the budget up: the same, and the time is the one the API names."""
     on_accounts(setup, us)
     us.fault("status", "GET /clockify/*/projects", status=429, headers={"Retry-After": "3000"})
     found = trial.run(setup, trial.begin(setup, "dry_run"), "dry_run")

@@ -11,7 +11,7 @@ START = {"one": "A", "two": "B", "three": "C", "four": "D"}
 
 
 def rejects(us: Team) -> dict[str, StoredReject]:
-    """Locations that are set aside."""
+    """Locations that are rejected."""
     with us.session() as session:
         rows = list_rejects(session.store, session.pair, entity="locations")
     return {row.source_id: row for row in rows}
@@ -50,7 +50,7 @@ def settled(us: Team) -> None:
 
 
 def stands_still(us: Team) -> None:
-    """Locations that are set aside are left alone."""
+    """Locations that are rejected are left alone."""
     us.sync("users", "projects", "time_entries")
     changes_nothing(us)
 

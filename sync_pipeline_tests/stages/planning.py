@@ -45,5 +45,5 @@ def apply_plan(us: Team, path: Path, *, skip: bool = False, read_target: bool = 
 
 
 def differing(found: Applied) -> dict[str, str]:
-    """What differs of each record that is not as its line says."""
+    """What differs of each record that is not as its line states."""
     return {one.id: one.differs for one in found.changed}

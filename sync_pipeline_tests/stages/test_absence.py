@@ -61,8 +61,8 @@ def test_no_reader_deletes_their_entries(us: Team, reader: str) -> None:
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_nobody_is_asked_to_delete_many_of_them(tmp_path: Path, reader: str) -> None:
-    """The whole day of somebody who left is where it was."""
+def test_no_one_is_asked_to_delete_many_of_them(tmp_path: Path, reader: str) -> None:
+    """The whole day of someone who left is where it was."""
     with team(tmp_path, **FEW) as us:
         many = _many(us)
         us.sync()
@@ -82,7 +82,7 @@ def test_a_read_by_id_deletes_none_of_them(us: Team, reader: str) -> None:
 
 
 def test_without_the_report_they_stay_unconfirmed(us: Team) -> None:
-    """Nobody can tell whether they exist: nothing is deleted, and the reason names the report."""
+    """No one can tell whether they exist: nothing is deleted, and the reason names the report."""
     theirs = _theirs(us)
     us.fault("status", REPORT, status=403, body={"code": 403})
     us.changes["CLOCKIFY_READER"] = "users"
@@ -99,8 +99,8 @@ def test_without_the_report_they_stay_unconfirmed(us: Team) -> None:
 @pytest.mark.parametrize("reader", READERS)
 def test_one_that_was_deleted_is_deleted(us: Team, reader: str) -> None:
     """The report does not have it on any day."""
-    gone, *others = _theirs(us)
-    _delete(us, gone)
+    removed, *others = _theirs(us)
+    _delete(us, removed)
     done = us.sync("time_entries", CLOCKIFY_READER=reader)["time_entries"]
     assert (done.deleted, done.unconfirmed, _theirs(us)) == (1, 0, others)
 
@@ -133,7 +133,7 @@ def test_deletes_of_others_are_proven_while_their_entries_are_in_the_batch(us: T
 
 @pytest.mark.parametrize("how", ["batch", "by id"])
 def test_their_entries_are_no_witness(us: Team, how: str) -> None:
-    """With nothing else left that is known to live, deletes are proven all the same."""
+    """With nothing else left that is known to live, deletes are proven anyway."""
     deleted = [entry["id"] for entry in us.entries()]
     for entry in deleted:
         us.clockify("DELETE", f"/time-entries/{entry}")
@@ -143,13 +143,13 @@ def test_their_entries_are_no_witness(us: Team, how: str) -> None:
     else:
         with us.session() as session:
             answer = sync_ids(session, session.specs["time_entries"], deleted[:1], run_id="event")
-        assert answer.counts.deleted == 0  # nothing was readable: unbelievable, and it says so
+        assert answer.counts.deleted == 0  # nothing was readable: implausible, and it reports that
         assert "It reads as deleted" in answer.left[deleted[0]]
 
 
 @pytest.mark.parametrize("reader", READERS)
 def test_verify_compares_with_what_the_report_has(us: Team, reader: str) -> None:
-    """In sync as long as the entries are at the target; one that is not is missing, whatever a read by id says."""
+    """In sync as long as the entries are at the target; one that is not is missing, whatever a read by id returns."""
     us.changes["CLOCKIFY_READER"] = reader
     assert us.verify("time_entries")["time_entries"].in_sync
     us.snapshots("DELETE", f"/time_entries/{_theirs(us)[0]}")

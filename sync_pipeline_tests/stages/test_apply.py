@@ -84,7 +84,7 @@ def test_what_was_read_by_id_as_deleted_is_not_created_from_a_list_that_lags(tmp
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:
-    """Another run wrote it (ledger), the mapping is another one, or somebody changed it at the target."""
+    """Another run wrote it (ledger), the mapping is another one, or someone changed it at the target."""
     with team(tmp_path, entries=0) as us:
         us.sync("projects")
         one, two = (project["id"] for project in us.projects()[:2])
@@ -108,7 +108,7 @@ def test_what_differs_is_named(tmp_path: Path) -> None:
         assert set(differing(apply_plan(us, path)).values()) == {"mapping"}
 
 
-def test_what_waits_says_so_and_for_what(tmp_path: Path) -> None:
+def test_what_waits_is_reported_with_its_reason(tmp_path: Path) -> None:
     """Its user and its project are not at the target, and the file does not name them; nothing differs."""
     with team(tmp_path, entries=0, projects=1, users=1) as us:
         user, project = us.users()[0]["id"], us.projects()[0]["id"]
@@ -126,16 +126,16 @@ def test_what_waits_says_so_and_for_what(tmp_path: Path) -> None:
 
 
 def test_a_delete_is_proven_again(tmp_path: Path) -> None:
-    """One that exists again is not deleted; one that is gone still is."""
+    """One that exists again is not deleted; one that is missing still is."""
     with team(tmp_path, entries=0) as us:
         user = us.users()[0]["id"]
-        kept, gone = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))
+        kept, deleted = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))
         us.sync()
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
+        us.clockify("DELETE", f"/time-entries/{deleted['id']}")
         path = write_plan(us, "time_entries")
         text = path.read_text()
         assert [line["action"] for line in lines_in(path)] == ["delete"]
-        path.write_text(text + text.splitlines()[1].replace(gone["id"], kept["id"]) + "\n")
+        path.write_text(text + text.splitlines()[1].replace(deleted["id"], kept["id"]) + "\n")
         found = apply_plan(us, path, skip=True)
         assert (found.written, differing(found)) == (1, {kept["id"]: "source"})
         assert list(us.at_snapshots("time_entries")) == [kept["id"]]
@@ -395,7 +395,7 @@ def test_names_of_records_that_are_not_named_are_left_as_they_are(tmp_path: Path
         settled(us)
 
 
-def test_a_killed_apply_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_apply_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed at every request and every write of the store, repeated to its end: all is written, nothing twice."""
     with team(tmp_path, locations=2, clients=1, projects=2, users=2, entries=6) as us:
         us.sync()
@@ -403,8 +403,8 @@ def test_a_killed_apply_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: py
         _swap(us, first, second)
         us.put_location("new", location_name="New site")
         us.clockify("PUT", f"/projects/{us.projects()[0]['id']}", {"name": "Renamed"})
-        gone = us.entries()[0]
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
+        deleted = us.entries()[0]
+        us.clockify("DELETE", f"/time-entries/{deleted['id']}")
         path = write_plan(us)
         clients = len(us.clients())
         steps, was_killed = 0, True
@@ -448,7 +448,7 @@ def _swap(us: Team, first: dict[str, str], second: dict[str, str]) -> None:
 
 
 def test_the_commands(tmp_path: Path) -> None:
-    """`preview --out`, `apply`, and again: what it costs comes first, and exit codes say how it ended."""
+    """`preview --out`, `apply`, and again: what it costs comes first, and exit codes state how it ended."""
     with team(tmp_path, entries=0) as us:
         run(us, "preview", "projects", "--out", "plan.jsonl")
         _, err = run(us, "apply", "plan.jsonl")
@@ -466,7 +466,7 @@ def test_the_commands(tmp_path: Path) -> None:
 
 
 def test_a_file_of_which_every_line_differs_is_no_success_with_any_option(tmp_path: Path) -> None:
-    """With `--skip-changed`, too, the records are named, and it is said what to do."""
+    """With `--skip-changed`, too, the records are named, and the fix is named."""
     with team(tmp_path, entries=0, projects=2) as us:
         run(us, "preview", "projects", "--out", "plan.jsonl")
         for project in us.projects():

@@ -1,4 +1,4 @@
-"""Staged batches hold personal data: who may read them, and when they are gone."""
+"""Staged batches hold personal data: who may read them, and when they are removed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DAY = 86_400
 
 
 def staged(us: Team) -> list[Path]:
-    """What stands in the directory of batches."""
+    """What is in the directory of batches."""
     return sorted((us.home / "batches").glob("*"))
 
 
@@ -48,10 +48,10 @@ def test_a_success_and_a_dry_run_leave_nothing(tmp_path: Path, monkeypatch: pyte
             assert staged(us) == []
 
 
-def test_what_a_failed_run_staged_is_its_owners_and_goes_after_some_days(
+def test_what_a_failed_run_staged_is_its_owners_and_is_removed_after_some_days(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kept as long as the setting says, for a re-execution; the first run after that discards it."""
+    """Kept as long as the setting states, for a re-execution; the first run after that discards it."""
     with team(tmp_path) as us:
         us.changes |= {"SYNC_MAX_ATTEMPTS": "1", "SYNC_KEEP_BATCHES_DAYS": "2"}
         enter(us, monkeypatch)
@@ -71,7 +71,7 @@ def test_what_a_failed_run_staged_is_its_owners_and_goes_after_some_days(
 
 
 def test_a_batch_that_grows_is_not_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that goes on for days adds parts to its file: that counts, not when the run began."""
+    """A run that continues for days adds parts to its file: that counts, not when the run began."""
     with team(tmp_path) as us:
         us.changes |= {"SYNC_MAX_ATTEMPTS": "1"}
         enter(us, monkeypatch)
@@ -88,7 +88,7 @@ def test_a_batch_that_grows_is_not_old(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.outside
-def test_what_a_killed_preview_left_goes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_preview_left_is_removed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`kill -9` in the middle of a read leaves its directory; a run some days later discards it."""
     with team(tmp_path) as us:
         us.fault("stall", "GET /clockify/api/v1/workspaces/{ws}/users", seconds=30)

@@ -1,4 +1,4 @@
-"""What was read is checked before anything is written: what each check says, and what a blocked batch leaves."""
+"""What was read is checked before anything is written: what each check reports, and what a blocked batch leaves."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ STRICT: dict[str, Any] = {"SYNC_MAX_REJECT_SHARE": "0", "SYNC_MIN_BLOCKING_REJEC
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path, entries=6) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path, entries=6) as opened:
+        opened.sync()
+        yield opened
 
 
 def reads(us: Team, *projects: Json) -> None:
@@ -51,7 +51,7 @@ def test_every_check_passes_where_nothing_is_wrong(us: Team) -> None:
 
 
 def test_rejected_records_warn_and_block_only_beyond_the_share(us: Team) -> None:
-    """The rows name record, field, value and reason; the sentence says how to go on."""
+    """The rows name record, field, value and reason; the sentence states how to continue."""
     one, *others = us.projects()
     reads(us, {**one, "name": "N" * 251}, *others)
     warned = results(us)["valid_values"]
@@ -63,7 +63,7 @@ def test_rejected_records_warn_and_block_only_beyond_the_share(us: Team) -> None
 
 
 def test_two_contents_under_one_id_fail_unique_ids(us: Team) -> None:
-    """Neither is sent: nobody can say which is right."""
+    """Neither is sent: which is right is unknown."""
     one, *others = us.projects()
     reads(us, one, {**one, "name": "another"}, *others)
     found = results(us)["unique_ids"]
@@ -74,7 +74,7 @@ def test_two_contents_under_one_id_fail_unique_ids(us: Team) -> None:
 def test_the_same_record_twice_is_one_and_two_contents_are_rejected(
     us: Team, monkeypatch: pytest.MonkeyPatch, recent: int
 ) -> None:
-    """However far apart they come, as unchanged records or new ones, in the check as in the load that checks once more."""
+    """However far apart they come, as unchanged records or new ones, in the check as in the load that checks again."""
     monkeypatch.setattr(extract, "RECENT", recent)
     one, two, three, *others = us.projects()
     new = {**three, "id": "e" * 24, "name": "New"}
@@ -142,7 +142,7 @@ def test_a_dry_run_leaves_nothing(us: Team) -> None:
 
 
 def test_the_load_gets_the_staging_of_the_check_or_one_from_the_file(us: Team) -> None:
-    """In the same process the same one; elsewhere the batch is checked once more, without a request."""
+    """In the same process the same one; elsewhere the batch is checked again, without a request."""
     one = us.projects()[0]
     us.clockify("PUT", f"/projects/{one['id']}", {"name": "Renamed"})
     with us.session() as session:

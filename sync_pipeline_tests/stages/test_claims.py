@@ -36,9 +36,9 @@ OTHER = "the-other-run"
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team whose projects are in step."""
-    with team(tmp_path, entries=0) as everybody:
-        everybody.sync("projects")
-        yield everybody
+    with team(tmp_path, entries=0) as opened:
+        opened.sync("projects")
+        yield opened
 
 
 def a_project(us: Team) -> str:
@@ -58,9 +58,9 @@ def claimed(us: Team) -> str:
 
 def test_it_is_waited_for_another_run_for_a_minute_and_said_once(us: Team) -> None:
     """As often as there are looks; the run that is waited for is named."""
-    told: list[Progress] = []
+    reported: list[Progress] = []
     with (
-        us.session(report=told.append) as session,
+        us.session(report=reported.append) as session,
         closing(open_store(us.settings().store_url)) as store,
         alive(store, OTHER),
     ):
@@ -69,10 +69,10 @@ def test_it_is_waited_for_another_run_for_a_minute_and_said_once(us: Team) -> No
         ledger = session.ledger(spec)
         type(ledger)(store, ledger.pair, ledger.entity).claims.take([key])
         assert sum(waiting(session, spec)) == LOOKS
-    assert [progress.note for progress in told if OTHER in progress.note] == [told[0].note]
+    assert [progress.note for progress in reported if OTHER in progress.note] == [reported[0].note]
 
 
-def test_the_claims_of_a_run_that_has_ended_are_free_at_once(us: Team) -> None:
+def test_the_claims_of_a_run_that_has_ended_are_free_immediately(us: Team) -> None:
     """Nothing is waited for, and the record can be claimed."""
     key = claimed(us)
     with us.session() as session:
@@ -83,7 +83,7 @@ def test_the_claims_of_a_run_that_has_ended_are_free_at_once(us: Team) -> None:
 
 
 @pytest.mark.parametrize("delivers", [True, False])
-def test_what_is_late_is_asked_once_more_after_its_run_has_ended(us: Team, delivers: bool) -> None:
+def test_what_is_late_is_read_again_after_its_run_has_ended(us: Team, delivers: bool) -> None:
     """A run may deliver and end at any moment, also while it is asked what is late; one that ends without it left it."""
     with us.session() as session, ExitStack() as other:
         spec = session.specs["projects"]
@@ -166,7 +166,7 @@ def test_a_write_that_was_not_noted_is_not_counted(
 
 
 def test_a_message_names_some_of_the_records() -> None:
-    """And says when there are more."""
+    """And reports when there are more."""
     ids = [f"p{number}" for number in range(NAMED + 1)]
     assert "p0, p1, p2, p3, p4, ..." in still_held(ids)
     assert still_held(ids[:1]).endswith("(p0)")
@@ -184,11 +184,11 @@ def test_a_write_whose_answer_never_came_is_sent_again(us: Team) -> None:
 
 
 def test_what_was_acknowledged_and_refused_is_counted_and_kept(us: Team) -> None:
-    """By the kind of write; a refused record is not offered again as it is."""
+    """By the kind of write; a refused record is not offered again unchanged."""
     keys = sorted(project["id"] for project in us.projects())
     kinds: tuple[Kind, ...] = ("create", "adopt", "update", "restore")
-    told: list[Progress] = []
-    with us.session(report=told.append) as session:
+    reported: list[Progress] = []
+    with us.session(report=reported.append) as session:
         spec, counts = session.specs["projects"], Counts()
         rows = [session.ledger(spec).lookup(keys)[key] for key in keys]
         note_sending(session, spec, rows, keys)
@@ -201,5 +201,5 @@ def test_what_was_acknowledged_and_refused_is_counted_and_kept(us: Team) -> None
     assert (counts.created, counts.adopted, counts.updated, counts.rejected) == (1, 1, 2, 1)
     assert [stored[key].delivered_hash == stored[key].fields_hash for key in keys[:4]] == [True] * 4
     assert stored[keys[4]].refused_hash == stored[keys[4]].fields_hash
-    assert (told[-1].stage, told[-1].done) == ("load", 4)
+    assert (reported[-1].stage, reported[-1].done) == ("load", 4)
     assert us.sync("projects")["projects"].rejected == 1

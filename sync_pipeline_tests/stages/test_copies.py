@@ -46,7 +46,7 @@ def test_a_record_that_exists_twice_is_named_and_the_younger_one_removed(tmp_pat
 
 @pytest.mark.parametrize("comes_first", [True, False])
 def test_a_record_of_another_integration_is_never_removed(tmp_path: Path, comes_first: bool) -> None:
-    """Where it was measured what our records say: the older of ours is kept, and a foreign one with our key is left alone."""
+    """Where it was measured what our records hold: the older of ours is kept, and a foreign one with our key is left alone."""
     with highlevel_team(tmp_path, **FEW) as us:
         measured(us)
         us.sync("projects", "users")
@@ -68,7 +68,7 @@ def test_a_record_of_another_integration_is_never_removed(tmp_path: Path, comes_
 
 
 def test_what_does_not_identify_us_is_not_believed(tmp_path: Path) -> None:
-    """Another id for each record: as before it was measured, and the measurement says so."""
+    """Another id for each record: as before it was measured, and the measurement reports it."""
     with highlevel_team(tmp_path, **FEW) as us:
         us.switch(sources_differ=True)
         assert all("does not say which integration" in one.detail for one in measured(us))

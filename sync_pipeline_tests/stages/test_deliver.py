@@ -1,4 +1,4 @@
-"""The target did as it was told, but its answer never came - and then the source changes its mind."""
+"""The target carried the write out, but its answer never came - and then the record changes at the source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def lose_answers(us: Team, entity: str, route: str) -> None:
 
 
 def test_an_edit_that_is_undone_and_an_entry_that_is_deleted(tmp_path: Path) -> None:
-    """The next sync writes the old state again, and deletes what nobody knows to be there."""
+    """The next sync writes the old state again, and deletes what no one knows to be there."""
     with team(tmp_path) as us:
         user = us.users()[0]["id"]
         entry = us.add_entry(user, morning(2), description="right")
@@ -56,13 +56,13 @@ def test_a_delete_of_what_comes_back(tmp_path: Path) -> None:
         changes_nothing(us)
 
 
-@pytest.mark.parametrize("gone", [False, True], ids=["renamed and back", "archived and back"])
-def test_a_client_of_a_location_that_is_as_it_was(tmp_path: Path, gone: bool) -> None:
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["renamed and back", "archived and back"])
+def test_a_client_of_a_location_that_is_unchanged(tmp_path: Path, is_deleted: bool) -> None:
     """Renamed or archived without our knowing, it gets its name back and is restored."""
     with team(tmp_path, locations=2, clients=0, entries=0) as us:
         us.put_location("one", location_name="Oak")
         us.sync()
-        if gone:
+        if is_deleted:
             us.snapshots("DELETE", "/locations/one")
         else:
             us.put_location("one", location_name="Ash")
@@ -75,7 +75,7 @@ def test_a_client_of_a_location_that_is_as_it_was(tmp_path: Path, gone: bool) ->
 
 
 def test_a_new_record_that_is_refused_next_time_is_still_deleted(tmp_path: Path) -> None:
-    """It may stand there, in the form whose answer was lost."""
+    """It may be there, in the form whose answer was lost."""
     with team(tmp_path, entries=0) as us:
         us.sync()
         project = us.clockify("POST", "/projects", {"name": "Mistake"})["id"]

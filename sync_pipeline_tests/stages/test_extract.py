@@ -1,4 +1,4 @@
-"""Which reader of time entries is used, and that none of them misses anybody."""
+"""Which reader of time entries is used, and that none of them misses anyone."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ pytestmark = pytest.mark.clock
 
 def chosen(us: Team, *, comparing: bool = False) -> str:
     """Which reader one sync of time entries (or one verify) chose, and why."""
-    told: list[Progress] = []
-    with us.session(report=told.append) as session:
+    reported: list[Progress] = []
+    with us.session(report=reported.append) as session:
         if comparing:
             verify(session, session.specs["time_entries"], us.days)
         else:
             us.sync_one(session, "time_entries")
-    (plan,) = [progress for progress in told if progress.stage == "plan"]
+    (plan,) = [progress for progress in reported if progress.stage == "plan"]
     return plan.note
 
 
 def test_the_lists_are_read_of_users_the_store_does_not_know(tmp_path: Path) -> None:
-    """Somebody who joined since the last sync of users - or whose record was set aside - has entries like anybody."""
+    """Someone who joined since the last sync of users - or whose record was rejected - has entries like anyone."""
     with team(tmp_path) as us:
         us.changes["CLOCKIFY_READER"] = "users"
         known = us.users()[:-1]
@@ -45,19 +45,19 @@ def test_the_lists_are_read_of_users_the_store_does_not_know(tmp_path: Path) -> 
 
 
 def test_the_lists_are_chosen_only_while_everybody_we_know_of_is_listed(tmp_path: Path) -> None:
-    """They need fewer requests for one person's quarter; as soon as somebody has left, the report is read."""
+    """They need fewer requests for one person's quarter; as soon as someone has left, the report is read."""
     with team(tmp_path, users=2) as us:
         us.changes["SYNC_START_DATE"] = "2020-01-01"
         us.sync()
         assert chosen(us).startswith("read by `report` (expected requests: 1)")  # three weeks are one page of it
-        years, told = Days(date(2020, 1, 1), us.days.last), list[Progress]()
-        with us.session(report=told.append) as session:
+        years, reported = Days(date(2020, 1, 1), us.days.last), list[Progress]()
+        with us.session(report=reported.append) as session:
             owner = session.call(session.clockify.me)["id"]
             us.sync_one(session, "time_entries", years)
             (other,) = [user["id"] for user in us.users() if user["id"] != owner]
             us.control("POST", "users", {"id": other, "remove": True})
             us.sync_one(session, "time_entries", years)
-        first, second = [progress.note for progress in told if progress.stage == "plan"]
+        first, second = [progress.note for progress in reported if progress.stage == "plan"]
         assert first.startswith("read by `users` (expected requests: 3): one list per user needs 3 requests")
         assert second.endswith(": only the report has the entries of those who left the workspace (1)")
 

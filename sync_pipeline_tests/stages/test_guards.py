@@ -25,7 +25,7 @@ def _decide(us: Team, entity: str, decision: Decision) -> None:
 
 @pytest.mark.parametrize("decision", [None, "declined"])
 def test_held_deletes_are_sent_by_no_run_that_meets_fewer_of_them(tmp_path: Path, decision: Decision | None) -> None:
-    """A sync of one day and a run by id stay below the guard's share; the deletes wait all the same, until allowed."""
+    """A sync of one day and a run by id stay below the guard's share; the deletes wait anyway, until allowed."""
     with team(tmp_path, **FEW) as us:
         user = us.users()[0]["id"]
         made = [us.add_entry(user, morning(ago, hour)) for ago in (2, 3, 4, 5) for hour in (8, 10)]
@@ -50,7 +50,7 @@ def test_held_deletes_are_sent_by_no_run_that_meets_fewer_of_them(tmp_path: Path
         assert sorted(us.at_snapshots("time_entries")) == sorted(kept)
 
 
-def test_a_delete_that_was_never_held_is_sent_beside_held_ones(tmp_path: Path) -> None:
+def test_a_delete_that_was_never_held_is_sent_next_to_held_ones(tmp_path: Path) -> None:
     """Another entry of the same day vanishes later: it is no part of what was asked."""
     with team(tmp_path, **FEW) as us:
         user = us.users()[0]["id"]
@@ -90,7 +90,7 @@ def test_an_allowed_rewrite_is_used_up_by_runs_that_meet_few_of_its_records(tmp_
 def test_an_allowed_first_contact_of_one_entity_is_none_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Held and declined ones stay so after it has begun, read in full or by id; each goes when it is allowed."""
+    """Held and declined ones stay so after it has started, read in full or by id; each is sent when it is allowed."""
     monkeypatch.setattr(Settings, "is_remote", True)
     with team(tmp_path, **FEW) as us:
         entry = us.add_entry(us.users()[0]["id"], morning(2))
@@ -118,7 +118,7 @@ def test_an_allowed_first_contact_of_one_entity_is_none_of_the_others(
 def test_what_entries_refer_to_is_not_written_along_while_its_first_contact_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Declined users stay unwritten: the entry waits for its user, and goes with it once the user is allowed."""
+    """Declined users stay unwritten: the entry waits for its user, and is sent with it once the user is allowed."""
     monkeypatch.setattr(Settings, "is_remote", True)
     with team(tmp_path, **FEW) as us:
         entry = us.add_entry(us.users()[0]["id"], morning(2))
@@ -164,7 +164,7 @@ def test_a_held_rewrite_is_sent_by_no_read_by_id(tmp_path: Path) -> None:
 
 
 def test_what_a_load_sets_free_is_held_as_a_whole_and_not_read_by_each_run(tmp_path: Path) -> None:
-    """Projects that nothing refers to any more: too many for one run, so none is read until somebody allows it."""
+    """Projects that nothing refers to any more: too many for one run, so none is read until someone allows it."""
     with team(tmp_path, **FEW | {"projects": 10}) as us:
         user, projects = us.users()[0]["id"], us.projects()[:8]
         made = [us.add_entry(user, morning(2, 6 + n), projectId=each["id"]) for n, each in enumerate(projects)]

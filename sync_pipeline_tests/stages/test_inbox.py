@@ -25,7 +25,7 @@ def stopped(us: Team) -> list[Json]:
 
 
 def failure_of(run: dg.ExecuteInProcessResult) -> str:
-    """What the failed step of a run says."""
+    """The error of the failed step of a run."""
     (event,) = [event for event in run.all_events if event.is_step_failure]
     found = event.step_failure_data.user_failure_data
     assert found is not None
@@ -39,7 +39,7 @@ def reasons(us: Team, entity: str) -> list[tuple[int, str | None]]:
 
 
 def test_the_same_words_during_a_read_are_news(us: Team, on: Live) -> None:
-    """A user's event does not hold the status: what changes while the list is read says the same, and is not lost."""
+    """A user's event does not hold the status: what changes while the list is read has the same body, and is not lost."""
     user = us.users()[1]
     body = {"id": user["id"], "email": user["email"], "name": user["name"]}
     on.event("USER_UPDATED", "users", body)
@@ -73,22 +73,22 @@ def test_the_clock_of_the_receiver_does_not_matter(us: Team, on: Live) -> None:
 
 
 def test_a_load_closes_what_was_there_when_its_read_began(us: Team, on: Live) -> None:
-    """However the receiver's clock stands: what came in before the read is answered by it."""
+    """Whatever the receiver's clock shows: what came in before the read is answered by it."""
     on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(stopped(us)[0], description="before"))
     us.sync("time_entries")
     assert on.inbox("time_entries").open == 0
 
 
 def test_a_dry_run_takes_nothing_up(us: Team, on: Live) -> None:
-    """It leaves the inbox as it was."""
+    """It leaves the inbox unchanged."""
     on.event("TIME_ENTRY_UPDATED", "time_entries", us.change_entry(stopped(us)[0], description="dry"))
     with us.session() as session:
         us.validated(session, "time_entries", options=Options(dry_run=True))
     assert reasons(us, "time_entries") == [(0, None)]
 
 
-def test_a_blocked_run_says_so_at_its_events_and_holds_up_no_others(us: Team, on: Live) -> None:
-    """Days that a check blocks: each event has the reason, is read by id next, and other days are read at once."""
+def test_a_blocked_run_is_noted_at_its_events_and_holds_up_no_others(us: Team, on: Live) -> None:
+    """Days that a check blocks: each event has the reason, is read by id next, and other days are read immediately."""
     user = us.users()[0]["id"]
     made = [us.add_entry(user, morning(1, 1) + timedelta(minutes=n), hours=0) for n in range(25)]
     on.events("NEW_TIME_ENTRY", "time_entries", made)
@@ -130,18 +130,18 @@ def test_a_record_that_cannot_be_read_holds_up_no_other(us: Team, on: Live) -> N
     converged(us)
 
 
-def test_deletes_that_the_guard_holds_are_told(us: Team, on: Live) -> None:
-    """Too many records gone at once: their events stay open and name the request that lets them through."""
-    gone = stopped(us)[:8]
-    for entry in gone:
+def test_deletes_that_the_guard_holds_are_reported(us: Team, on: Live) -> None:
+    """Too many records deleted together: their events stay open and name the request that lets them through."""
+    deleted = stopped(us)[:8]
+    for entry in deleted:
         us.clockify("DELETE", f"/time-entries/{entry['id']}")
-    on.events("TIME_ENTRY_DELETED", "time_entries", gone)
+    on.events("TIME_ENTRY_DELETED", "time_entries", deleted)
     on.tick("time_entries")
     ((attempts, reason),) = set(reasons(us, "time_entries"))
     assert attempts == 1
     assert "--allow-deletes" in str(reason)
-    assert us.held("time_entries") == {"deletes": sorted(entry["id"] for entry in gone)}
-    assert us.at_snapshots("time_entries").keys() >= {entry["id"] for entry in gone}
+    assert us.held("time_entries") == {"deletes": sorted(entry["id"] for entry in deleted)}
+    assert us.at_snapshots("time_entries").keys() >= {entry["id"] for entry in deleted}
     with us.session() as session:
         (request,) = list_approvals(session.store, session.pair, session.now(), limit=10)
         assert f"approvals allow {request.id}" in str(reason)
@@ -152,8 +152,8 @@ def test_deletes_that_the_guard_holds_are_told(us: Team, on: Live) -> None:
     converged(us)
 
 
-def test_accounts_of_the_environment_wait_for_a_word(us: Team, on: Live) -> None:
-    """Unless SYNC_MODE says that they are live, a sensor asks for nothing and says why; the event waits."""
+def test_accounts_of_the_environment_wait_for_an_approval(us: Team, on: Live) -> None:
+    """Unless SYNC_MODE makes them live, a sensor asks for nothing and states why; the event waits."""
     del us.changes["SYNC_MODE"]
     on.patch.delenv("SYNC_MODE")
     on.renew()
@@ -164,8 +164,8 @@ def test_accounts_of_the_environment_wait_for_a_word(us: Team, on: Live) -> None
     assert on.inbox("time_entries").open == 1
 
 
-def test_a_budget_that_is_used_up_is_told(us: Team, on: Live) -> None:
-    """Clients cannot be looked at within the hour's budget: the sensor says how many events wait."""
+def test_a_budget_that_is_used_up_is_reported(us: Team, on: Live) -> None:
+    """Clients cannot be looked at within the hour's budget: the sensor reports how many events wait."""
     us.changes["CLOCKIFY_PLAN"] = "free"
     on.renew()
     with us.session() as session:

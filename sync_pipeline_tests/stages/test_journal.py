@@ -17,8 +17,8 @@ from sync_pipeline_tests.harness import Team, team
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team of which nothing was read yet."""
-    with team(tmp_path, users=1, projects=1, clients=1, locations=1, entries=0) as everybody:
-        yield everybody
+    with team(tmp_path, users=1, projects=1, clients=1, locations=1, entries=0) as opened:
+        yield opened
 
 
 def batch(us: Team, *events: int) -> Batch:
@@ -53,7 +53,7 @@ def test_the_events_of_its_batch_stay_open_with_the_reason(us: Team) -> None:
     assert (left.id, left.reason) == (one.id, "no answer")
 
 
-def test_a_sync_that_has_begun_is_open(us: Team) -> None:
+def test_a_sync_that_has_started_is_open(us: Team) -> None:
     """Until it is finished it has no outcome."""
     with us.session() as session:
         begin_sync(session, session.specs["users"], batch(us), None, run_id="r")

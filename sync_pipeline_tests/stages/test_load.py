@@ -1,4 +1,4 @@
-"""Runs that overlap: what a newer read has loaded is covered, all else is loaded, and what is not done is said."""
+"""Runs that overlap: what a newer read has loaded is covered, all else is loaded, and what is not done is reported."""
 
 from __future__ import annotations
 
@@ -289,8 +289,8 @@ def test_created_and_deleted_during_the_read_on_a_day_loaded_since_it_stays_away
     converged(us)
 
 
-def test_created_and_deleted_during_the_read_without_a_word_the_next_read_removes_it(us: Team) -> None:
-    """Nothing can have told: it existed when the read began, so it is delivered, and deleted by the next sync."""
+def test_created_and_deleted_silently_during_the_read_the_next_read_removes_it(us: Team) -> None:
+    """No event can have reported it: it existed when the read started, so it is delivered, and deleted by the next sync."""
     entry, kept = _entry(us, 2, "for a moment"), _entry(us, 3, "kept")
     with us.session() as session:
         older = us.validated(session, "time_entries", _span(5, 0))
@@ -410,7 +410,7 @@ def test_a_list_that_lags_undoes_nothing_that_was_read_by_id(us: Team) -> None:
 
 
 def test_a_list_that_lags_does_not_bring_back_what_a_read_by_id_found_deleted(us: Team) -> None:
-    """Its event's read proved it deleted minutes ago: the list that still has it is not believed."""
+    """Its event's read proved it deleted minutes ago: the list that still has it is not trusted."""
     deleted, kept = _entry(us, 1, "deleted"), _entry(us, 2, "kept")
     us.sync("time_entries")
     us.control("POST", "lag", {"freeze": "clockify"})
@@ -453,7 +453,7 @@ def _writing(us: Team, span: Days) -> Iterator[tuple[FaultRule, Future[Loaded]]]
 
 
 def test_a_record_that_another_run_is_writing_is_written_after_it(us: Team) -> None:
-    """Both merge at once, and the newer run waits with the one record only: the older state cannot arrive last."""
+    """Both merge in parallel, and the newer run waits with the one record only: the older state cannot arrive last."""
     shared, other = _entry(us, 2, "old"), _entry(us, 3, "other")
     with _writing(us, _span(2, 2)) as (rule, older), us.session() as session:
         us.change_entry(shared, description="new")
@@ -475,7 +475,7 @@ def test_a_record_that_another_run_is_writing_is_written_after_it(us: Team) -> N
     changes_nothing(us)
 
 
-def test_a_record_that_another_run_goes_on_writing_is_named_and_its_day_not_done(us: Team) -> None:
+def test_a_record_that_another_run_keeps_writing_is_named_and_its_day_not_done(us: Team) -> None:
     """After a minute, by the session's own clock; the next run delivers what is left."""
     shared, other = _entry(us, 2, "old"), _entry(us, 3, "other")
     waited: list[float] = []
@@ -498,7 +498,7 @@ def test_a_record_that_another_run_goes_on_writing_is_named_and_its_day_not_done
 
 
 def test_what_a_run_had_claimed_when_it_was_killed_is_delivered_by_the_next(us: Team) -> None:
-    """Killed between the claim and the answer: the claim is free, and the record is sent once more."""
+    """Killed between the claim and the answer: the claim is free, and the record is sent again."""
     entry = _entry(us, 2, "first")
     with _hold(us, WRITE, "hold_after") as write:
         killed = _start_held(us, _span(2, 2), write)
@@ -541,11 +541,11 @@ def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> It
 
 
 @pytest.mark.parametrize("budget", [100, 1])
-def test_what_changed_while_missing_records_were_read_is_read_once_more(
+def test_what_changed_while_missing_records_were_read_is_read_again(
     us: Team, monkeypatch: pytest.MonkeyPatch, budget: int
 ) -> None:
     """An older batch stores another form of what was read as unchanged; the days of those beyond the budget are not done."""
-    gone, *edited = [_entry(us, days_ago, "old") for days_ago in (1, 2, 3)]
+    deleted, *edited = [_entry(us, days_ago, "old") for days_ago in (1, 2, 3)]
     us.sync()
     us.changes["SYNC_MAX_CONFIRMATIONS"] = str(budget)
     with us.session() as other, us.session() as session:
@@ -554,7 +554,7 @@ def test_what_changed_while_missing_records_were_read_is_read_once_more(
         older = us.validated(other, "time_entries", _span(3, 2))
         for entry in edited:
             us.change_entry(entry, description="old")
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
+        us.clockify("DELETE", f"/time-entries/{deleted['id']}")
         newer = us.validated(session, "time_entries", _span(5, 0))
         with _meanwhile(monkeypatch, lambda: us.load(other, "time_entries", older, _span(3, 2))):
             loaded = us.load(session, "time_entries", newer, _span(5, 0))
@@ -564,7 +564,7 @@ def test_what_changed_while_missing_records_were_read_is_read_once_more(
     }
     assert len(left) == 2 - min(budget, 2)
     assert loaded.not_done == dict.fromkeys(left, load.HAS_CHANGED)
-    assert gone["id"] not in words
+    assert deleted["id"] not in words
     us.sync()
     converged(us)
 

@@ -51,7 +51,7 @@ def test_the_audit_has_what_a_write_changes_and_no_more_than_fits() -> None:
 
 
 @pytest.mark.parametrize("known", [None, SENT, SENT_NEW])
-def test_of_what_is_unknown_at_the_target_no_change_is_told(known: str | None) -> None:
+def test_of_what_is_unknown_at_the_target_no_change_is_reported(known: str | None) -> None:
     """It is created, or its present state at the target is unknown."""
     row = Pending("e1", None, None, "{}", "new", known, '{"task_id":"t"}')
     assert changes(load_specs()["time_entries"], row, {}) is None

@@ -45,7 +45,7 @@ def test_the_file_is_private_and_has_no_personal_values(tmp_path: Path) -> None:
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, text: str, problem: str) -> None:
-    """Before anything is asked; the message says what to do."""
+    """Before anything is asked; the message states what to do."""
     path = tmp_path / "plan.jsonl"
     path.write_text(text)
     with team(tmp_path / "team") as us, pytest.raises(ConfigError, match=problem) as caught:
@@ -87,7 +87,7 @@ def test_days_that_cannot_be_read_are_named(tmp_path: Path, days: object) -> Non
 
 
 def test_a_plan_that_is_too_large_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither half of it nor a draft; and one that somebody made larger is not read."""
+    """Neither half of it nor a draft; and one that someone made larger is not read."""
     with team(tmp_path, entries=0) as us:
         path = write_plan(us, "projects")
         before = path.read_bytes()

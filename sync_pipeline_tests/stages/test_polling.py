@@ -1,4 +1,4 @@
-"""Polling: what nobody told us is asked for, within the plan's budget, and becomes events like any other."""
+"""Polling: what no event reported is requested, within the plan's budget, and becomes events like any other."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ FEEDS = "GET */entities/*"
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step, whose data is older than what is polled."""
-    with team(tmp_path / "team", age_days=2) as everybody:
-        with minutes_ago(everybody, 2 * 24 * 60):
-            everybody.sync()
-        yield everybody
+    with team(tmp_path / "team", age_days=2) as opened:
+        with minutes_ago(opened, 2 * 24 * 60):
+            opened.sync()
+        yield opened
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def minutes_ago(us: Team, minutes: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("base", [0, 1])
-def test_the_feed_finds_what_no_webhook_told(us: Team, on: Live, base: Literal[0, 1]) -> None:
+def test_the_feed_finds_what_no_webhook_reported(us: Team, on: Live, base: Literal[0, 1]) -> None:
     """Created, updated and deleted entries arrive, whichever number the feed's first page has."""
     us.sandbox.world.options.entity_changes_page_base = base
     entries = [entry for entry in us.entries() if entry["timeInterval"]["end"]]
@@ -77,21 +77,21 @@ def test_the_feed_finds_what_no_webhook_told(us: Team, on: Live, base: Literal[0
     assert us.writes() == {}
 
 
-def test_overlapping_windows_tell_nothing_twice(us: Team, on: Live) -> None:
+def test_overlapping_windows_report_nothing_twice(us: Team, on: Live) -> None:
     """The same change in two windows is one event."""
     entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
     with minutes_ago(us, 5):
         us.change_entry(entry, description="changed")
     on.tick("time_entries")
-    told = on.inbox("time_entries").closed
+    closed = on.inbox("time_entries").closed
     on.tick("time_entries")
     on.cursors["time_entries"] = polled(60)  # as if the daemon had died before it could keep the cursor
     on.tick("time_entries")
-    assert on.inbox("time_entries").closed == told > 0
+    assert on.inbox("time_entries").closed == closed > 0
 
 
 def test_the_feed_in_its_older_shape(us: Team, on: Live) -> None:
-    """A list under `response`, deleted records with `documentCode`: read all the same."""
+    """A list under `response`, deleted records with `documentCode`: read anyway."""
     entry = next(entry for entry in us.entries() if entry["timeInterval"]["end"])
     us.clockify("DELETE", f"/time-entries/{entry['id']}")
     row = {"id": entry["id"], "documentCode": "TIME_ENTRY", "deletedAt": "2026-01-01T00:00:00Z", "document": {}}
@@ -101,7 +101,7 @@ def test_the_feed_in_its_older_shape(us: Team, on: Live) -> None:
 
 
 def test_projects_and_clients_have_feeds_too(us: Team, on: Live) -> None:
-    """A renamed project arrives; an edited client is put right."""
+    """A renamed project arrives; an edited client is corrected."""
     project, client = us.projects()[0], us.client(next(iter(us.at_snapshots("locations").values()))["location_name"])
     with minutes_ago(us, 20):
         us.clockify("PUT", f"/projects/{project['id']}", {"name": "Renamed there"})
@@ -143,7 +143,7 @@ def test_a_plan_that_refuses_the_feed_is_read_otherwise(us: Team, on: Live) -> N
 
 
 def test_a_plan_without_room_is_not_asked(us: Team, on: Live) -> None:
-    """On the Free plan polling leaves requests for the runs; it says so and keeps its cursor."""
+    """On the Free plan polling leaves requests for the runs; it reports that and keeps its cursor."""
     us.changes["CLOCKIFY_PLAN"] = "free"
     on.renew()
     before = on.cursors["projects"]
@@ -169,8 +169,8 @@ def test_polling_and_schedules_fit_the_free_plan(us: Team) -> None:
     assert hourly < 6
 
 
-def test_a_cursor_nobody_can_read_costs_one_poll(us: Team, on: Live) -> None:
-    """Whatever stands there, the sensor goes on."""
+def test_an_unreadable_cursor_costs_one_poll(us: Team, on: Live) -> None:
+    """Whatever the cursor holds, the sensor continues."""
     on.cursors["time_entries"] = "{broken"
     assert "asked what changed" in on.tick("time_entries").said
     assert orjson.loads(on.cursors["time_entries"] or "")["polled"]
@@ -222,8 +222,8 @@ def test_changes_of_one_moment_are_read_to_their_end(us: Team, on: Live) -> None
 
 
 @pytest.mark.usefixtures("small_pages")
-def test_a_feed_that_does_not_end_is_told_and_passed(us: Team, on: Live) -> None:
-    """Its pages repeat for ever: the recent days are read instead, once, and the sensor says so and goes on behind it."""
+def test_a_feed_that_does_not_end_is_reported_and_passed(us: Team, on: Live) -> None:
+    """Its pages repeat forever: the recent days are read instead, once, and the sensor reports it and continues after it."""
     entry = us.entries()[0]
     rows = [{"id": entry["id"], "auditMetadata": {"updatedAt": "2026-01-01T00:00:00Z"}, "document": entry}] * 10
     us.fault("status", "GET */entities/updated", status=200, body={"response": rows})
@@ -234,15 +234,15 @@ def test_a_feed_that_does_not_end_is_told_and_passed(us: Team, on: Live) -> None
     moment = utc_now() - timedelta(hours=1, minutes=10)
     assert first <= (moment - timedelta(days=5)).date().isoformat() < moment.date().isoformat() <= last
     before = orjson.loads(on.cursors["time_entries"] or "")
-    told = on.tick("time_entries", run=False).said
-    assert "does not end" in told
-    assert "the 7 days before are read once instead" in told
+    message = on.tick("time_entries", run=False).said
+    assert "does not end" in message
+    assert "the 7 days before are read once instead" in message
     assert orjson.loads(on.cursors["time_entries"] or "")["since"] > before["since"]
 
 
 @pytest.mark.usefixtures("small_pages")
 def test_more_changes_at_one_moment_than_the_feed_gives(us: Team, on: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They arrive by a read of their days, and polling goes on behind that moment."""
+    """They arrive by a read of their days, and polling continues behind that moment."""
     monkeypatch.setattr(polling, "PAGES_OF_NARROWEST", 1)
     user = us.users()[0]["id"]
     with minutes_ago(us, 20):
@@ -271,7 +271,7 @@ def test_a_clock_that_was_set_back_stops_no_poll(us: Team, on: Live, entity: str
 
 @pytest.mark.parametrize("minutes", [-60, -15, 15, 60])
 def test_a_clock_that_differs_from_clockifys_loses_no_change(us: Team, on: Live, minutes: int) -> None:
-    """The feed goes by Clockify's clock, which its answers tell: each edit is found by a poll soon after it."""
+    """The feed uses Clockify's clock, which its answers state: each edit is found by a poll soon after it."""
     entries = [entry for entry in us.entries() if entry["timeInterval"]["end"]]
     on.cursors["time_entries"] = None
     wrong, clock = timedelta(minutes=minutes), us.sandbox.world.clock
@@ -279,7 +279,7 @@ def test_a_clock_that_differs_from_clockifys_loses_no_change(us: Team, on: Live,
         clock.advance(timedelta(minutes=passed))
         if passed in (3, 9, 12):
             us.change_entry(entries[passed], description=f"edit {passed}")
-        clock.advance(-wrong)  # the sandbox's clock goes by this process's, which is wrong from here on
+        clock.advance(-wrong)  # the sandbox's clock follows this process's, which is wrong from here on
         with clock_from(utc_now() + timedelta(minutes=passed) + wrong):
             clock.advance(timedelta(minutes=-passed))
             on.tick("time_entries")
@@ -298,8 +298,8 @@ def test_what_changed_while_nothing_ran_for_days_is_asked_for(us: Team, on: Live
     converged(us)
 
 
-def test_a_feed_of_unknown_form_is_told_and_not_passed(us: Team, on: Live) -> None:
-    """Rows without ids name no record: the sensor says so, and the cursor stays where it was."""
+def test_a_feed_of_unknown_form_is_reported_and_not_passed(us: Team, on: Live) -> None:
+    """Rows without ids name no record: the sensor reports it, and the cursor stays where it was."""
     us.fault("status", "GET */entities/updated", status=200, body=[{"entityId": "x"}])
     before = on.cursors["time_entries"]
     assert "a form that is not known" in on.tick("time_entries", run=False).said

@@ -21,10 +21,10 @@ from sync_pipeline_tests.properties.judge import converged
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path / "team", entries=0) as everybody:
-        everybody.sync()
-        everybody.forget_stats()
-        yield everybody
+    with team(tmp_path / "team", entries=0) as opened:
+        opened.sync()
+        opened.forget_stats()
+        yield opened
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_it_is_asked_when_it_is_time_to(us: Team, on: Live) -> None:
 
 
 def test_a_deleted_location_archives_its_client(us: Team, on: Live) -> None:
-    """It is missing from the list, proven gone by id, and its client is archived."""
+    """It is missing from the list, proven deleted by id, and its client is archived."""
     location = some_location(us)
     us.snapshots("DELETE", f"/locations/{location['location_id']}")
     on.drain("locations")

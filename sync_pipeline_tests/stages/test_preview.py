@@ -14,12 +14,12 @@ FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted",
 
 
 def test_only_the_first_changes_are_kept(tmp_path: Path) -> None:
-    """However many there are, each is told and counted once, and memory holds as many as were asked for."""
-    told: list[Change] = []
+    """However many there are, each is reported and counted once, and memory holds only the requested number."""
+    reported: list[Change] = []
     with team(tmp_path) as us, us.session() as session:
-        found = preview(session, session.specs["projects"], None, keep=2, on_change=told.append)
-    assert (found.total, found.counts.created, len(told)) == (5, 5, 5)
-    assert found.changes == told[:2]
+        found = preview(session, session.specs["projects"], None, keep=2, on_change=reported.append)
+    assert (found.total, found.counts.created, len(reported)) == (5, 5, 5)
+    assert found.changes == reported[:2]
 
 
 def look(us: Team, entity: str, **changes: Any) -> Preview:
@@ -58,7 +58,7 @@ def test_a_client_that_is_handed_over_is_adopted(tmp_path: Path) -> None:
 
 
 def test_names_that_change_hands_are_updates_and_those_held_are_refused(tmp_path: Path) -> None:
-    """A circle goes through; a name of a client that keeps it is refused, and so is whoever waits behind."""
+    """A cycle is renamed; a name of a client that keeps it is refused, and so is every location that waits for it."""
     with team(tmp_path, locations=0, clients=0, entries=0) as us:
         for key in "ABCDE":
             us.put_location(key, location_name=f"Site {key}")
@@ -77,7 +77,7 @@ def test_names_that_change_hands_are_updates_and_those_held_are_refused(tmp_path
 
 
 def test_what_was_lost_at_the_target_is_created(tmp_path: Path) -> None:
-    """`verify` found it missing: the next sync makes it anew, in whole."""
+    """`verify` found it missing: the next sync creates it again, in whole."""
     with team(tmp_path) as us:
         us.sync()
         user = us.users()[0]["id"]
@@ -95,17 +95,17 @@ def test_what_was_lost_at_the_target_is_created(tmp_path: Path) -> None:
 
 
 def test_an_entry_that_was_moved_to_another_day_is_not_deleted(tmp_path: Path) -> None:
-    """Missing from its day, it is looked up by its id: what lives is updated, only what is gone is deleted."""
+    """Missing from its day, it is looked up by its id: what exists is updated, only what is missing is deleted."""
     with team(tmp_path, entries=6) as us:
         user = us.users()[0]["id"]
-        moved, gone = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))
+        moved, removed = (us.add_entry(user, morning(2, hour)) for hour in (8, 10))
         us.sync()
         start, end = morning(9), morning(9, 9)
         us.change_entry(moved, start=f"{start:%Y-%m-%dT%H:%M:%SZ}", end=f"{end:%Y-%m-%dT%H:%M:%SZ}")
-        us.clockify("DELETE", f"/time-entries/{gone['id']}")
+        us.clockify("DELETE", f"/time-entries/{removed['id']}")
         with us.session() as session:
             found = preview(session, session.specs["time_entries"], Days(day(3), day(1)))
-            assert actions(found) == {moved["id"]: "update", gone["id"]: "delete"}
+            assert actions(found) == {moved["id"]: "update", removed["id"]: "delete"}
             done = us.sync_one(session, "time_entries", Days(day(3), day(1)))
         assert (done.updated, done.deleted) == (found.counts.updated, found.counts.deleted) == (1, 1)
 

@@ -47,7 +47,7 @@ def test_a_problem_of_no_field_shows_the_id_and_a_value_is_cut() -> None:
 
 
 def test_rejects_and_warnings() -> None:
-    """Rejected, or waiting for what cannot be delivered: a reject. Delivered all the same: a warning."""
+    """Rejected, or waiting for what cannot be delivered: a reject. Delivered anyway: a warning."""
     one = frame()
     for name, status, rule in (("a", "waiting", "references"), ("c", "accepted", None)):
         one = note(one, rows(one, name), "project_id", "references", "is not there")

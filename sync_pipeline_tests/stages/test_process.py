@@ -18,9 +18,9 @@ from sync_pipeline_tests.harness import Team, team
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A few people, projects and entries that are in step."""
-    with team(tmp_path, users=2, projects=2, clients=1, locations=2, entries=4) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path, users=2, projects=2, clients=1, locations=2, entries=4) as opened:
+        opened.sync()
+        yield opened
 
 
 def test_rows_have_what_the_store_keeps(us: Team) -> None:
@@ -44,7 +44,7 @@ def test_rows_have_what_the_store_keeps(us: Team) -> None:
 
 
 def test_labels_that_are_personal_are_stored_only_where_that_is_wanted(us: Team) -> None:
-    """A project's name is no person's; what somebody did is."""
+    """A project's name is no person's; what someone did is."""
     with us.session() as session:
         assert has_label(session, session.specs["projects"])
     with us.session(SYNC_PERSONAL_LABELS="false") as session:

@@ -1,4 +1,4 @@
-"""Worked time arrives: of people who left and projects that are gone, locked, approved, or behind a rejected reference."""
+"""Worked time arrives: of people who left and projects that are deleted, locked, approved, or behind a rejected reference."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 
 def leave(us: Team, user: str) -> None:
-    """Somebody is removed from the workspace for good; their entries stay."""
+    """Someone is removed from the workspace permanently; their entries stay."""
     us.control("POST", "users", {"id": user, "remove": True})
 
 
-def somebody(us: Team) -> str:
+def plain_user(us: Team) -> str:
     """A user who holds neither of the sandbox's keys."""
     return str(us.users()[1]["id"])
 
@@ -34,11 +34,11 @@ def previewed(us: Team, entity: str) -> set[tuple[str, str]]:
         return {(change.action, change.record) for change in shown.changes}
 
 
-def test_the_last_entry_of_somebody_who_left_arrives(tmp_path: Path) -> None:
+def test_the_last_entry_of_someone_who_left_arrives(tmp_path: Path) -> None:
     """A user adds an entry and leaves before it was read: it arrives, the user stays, and both sides are in sync."""
     with team(tmp_path) as us:
         us.sync()
-        user = somebody(us)
+        user = plain_user(us)
         entry = us.add_entry(user, morning(1), description="Handed over")["id"]
         leave(us, user)
         assert previewed(us, "users") == set()
@@ -68,18 +68,18 @@ def test_a_correction_of_an_older_entry_arrives_after_its_project_was_deleted(tm
 
 
 def test_what_nothing_refers_to_any_more_is_deleted_in_the_same_sync(tmp_path: Path) -> None:
-    """The last entry of a deleted project is deleted, or moved to another project: the project goes with it."""
+    """The last entry of a deleted project is deleted, or moved to another project: the project is deleted with it."""
     with team(tmp_path) as us:
         other = us.projects()[0]["id"]
-        gone = [us.clockify("POST", "/projects", {"name": f"Short-lived {n}"})["id"] for n in range(2)]
-        deleted, moved = (us.add_entry(us.users()[0]["id"], morning(3 + n), projectId=gone[n]) for n in range(2))
+        removed = [us.clockify("POST", "/projects", {"name": f"Short-lived {n}"})["id"] for n in range(2)]
+        deleted, moved = (us.add_entry(us.users()[0]["id"], morning(3 + n), projectId=removed[n]) for n in range(2))
         us.sync()
         us.change_entry(moved, projectId=other)
         us.clockify("DELETE", f"/time-entries/{deleted['id']}")
-        for project in gone:
+        for project in removed:
             us.delete_project(project)
         us.sync()
-        assert not us.at_snapshots("projects").keys() & set(gone)
+        assert not us.at_snapshots("projects").keys() & set(removed)
         converged(us)
         changes_nothing(us)
 
@@ -105,22 +105,22 @@ def test_the_last_reference_may_go_later(tmp_path: Path) -> None:
 
 
 def test_preview_shows_that_an_unreferenced_user_is_deleted(tmp_path: Path) -> None:
-    """Nobody's entries refer to them: preview and sync delete the user."""
+    """No one's entries refer to them: preview and sync delete the user."""
     with team(tmp_path, entries=0) as us:
         us.sync()
-        user = somebody(us)
+        user = plain_user(us)
         leave(us, user)
         assert previewed(us, "users") == {("delete", user)}
         assert us.sync("users")["users"].deleted == 1
         assert us.verify("users")["users"].in_sync
 
 
-def test_with_delete_the_record_goes_and_its_entries_arrive(tmp_path: Path) -> None:
-    """Where somebody wrote ``delete: delete``: the user is deleted, the entries keep the bare id, with a warning."""
+def test_with_delete_the_record_is_deleted_and_its_entries_arrive(tmp_path: Path) -> None:
+    """Where someone wrote ``delete: delete``: the user is deleted, the entries keep the bare id, with a warning."""
     with team(tmp_path) as us:
         write_mapping(us, "users.yaml", "entity: users\ntarget: {delete: delete}\n")
         us.sync()
-        user = somebody(us)
+        user = plain_user(us)
         entry = us.add_entry(user, morning(1))["id"]
         leave(us, user)
         assert previewed(us, "users") == {("delete", user)}
@@ -138,10 +138,10 @@ def test_with_delete_the_record_goes_and_its_entries_arrive(tmp_path: Path) -> N
         changes_nothing(us)
 
 
-def test_time_of_somebody_nobody_ever_knew_arrives(tmp_path: Path) -> None:
+def test_time_of_a_user_who_was_never_known_arrives(tmp_path: Path) -> None:
     """The user and the project were deleted before the first sync: what they worked arrives with the bare ids."""
     with team(tmp_path) as us:
-        user = somebody(us)
+        user = plain_user(us)
         project = us.clockify("POST", "/projects", {"name": "Short-lived"})["id"]
         entry = us.add_entry(user, morning(1), projectId=project)["id"]
         us.delete_project(project)
@@ -153,7 +153,7 @@ def test_time_of_somebody_nobody_ever_knew_arrives(tmp_path: Path) -> None:
 
 
 def test_where_the_target_takes_no_unknown_id_the_entry_waits_with_its_reason(tmp_path: Path) -> None:
-    """It is named by verify, which does not say "in sync", and arrives when the project is there again."""
+    """It is named by verify, which does not report "in sync", and arrives when the project is there again."""
     with team(tmp_path) as us:
         profile = tmp_path / "strict.yaml"
         shipped = (resources.files(BUILT_IN) / "generic.yaml").read_text()
@@ -167,15 +167,15 @@ def test_where_the_target_takes_no_unknown_id_the_entry_waits_with_its_reason(tm
         assert (done.waiting, done.rejected) == (1, 0)
         verdict = us.verify("time_entries")["time_entries"]
         assert (verdict.in_sync, verdict.waiting, verdict.missing) == (False, 1, 0)
-        (told,) = [d for d in verdict.differences if d.kind == "waiting"]
-        assert (told.record, told.field, told.source) == (entry, "project_id", project["id"])
-        assert "the source does not have this one of the projects" in told.target
+        (waiting,) = [d for d in verdict.differences if d.kind == "waiting"]
+        assert (waiting.record, waiting.field, waiting.source) == (entry, "project_id", project["id"])
+        assert "the source does not have this one of the projects" in waiting.target
         assert entry not in us.at_snapshots("time_entries")
 
 
 @pytest.mark.parametrize("how", ["locked", "approved"])
-def test_an_entry_that_nobody_may_change_any_more_syncs_as_any_other(tmp_path: Path, how: str) -> None:
-    """Locked and approved entries are read, delivered, and stay as they are."""
+def test_an_entry_that_can_no_longer_be_changed_syncs_as_any_other(tmp_path: Path, how: str) -> None:
+    """Locked and approved entries are read, delivered, and stay unchanged."""
     with team(tmp_path) as us:
         entry = us.add_entry(us.users()[0]["id"], morning(2), description="Final")["id"]
         if how == "locked":

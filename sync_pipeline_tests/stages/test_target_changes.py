@@ -1,4 +1,4 @@
-"""The sensor of locations: clients are the target, so an event about one may be somebody's edit - or our own echo."""
+"""The sensor of locations: clients are the target, so an event about one may be someone's edit - or our own echo."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ pytestmark = pytest.mark.clock
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path / "team", entries=0) as everybody:
-        everybody.sync()
-        everybody.forget_stats()
-        yield everybody
+    with team(tmp_path / "team", entries=0) as opened:
+        opened.sync()
+        opened.forget_stats()
+        yield opened
 
 
 def ours(us: Team) -> Json:
@@ -35,13 +35,13 @@ def ours(us: Team) -> Json:
     return us.client(str(location["location_name"]))
 
 
-def told(client: Json) -> Json:
-    """What Clockify's event says about a client."""
+def event_body(client: Json) -> Json:
+    """What Clockify's event holds about a client."""
     return {name: client[name] for name in ("id", "name", "workspaceId", "archived")}
 
 
 def edit(us: Team, client: Json, **changes: object) -> Json:
-    """Somebody edits a client in Clockify."""
+    """Someone edits a client in Clockify."""
     kept = {name: client[name] for name in ("name", "address", "note", "email", "archived")}
     edited: Json = us.clockify("PUT", f"/clients/{client['id']}", {**kept, **changes})
     return edited
@@ -54,7 +54,7 @@ def test_our_own_echo_ends(us: Team, on: Live) -> None:
     us.sync("locations")
     client = us.client("Renamed here")
     us.forget_stats()
-    on.event("CLIENT_UPDATED", "locations", told(client))
+    on.event("CLIENT_UPDATED", "locations", event_body(client))
     assert on.tick("locations").requests == []
     assert us.writes() == {}
     assert on.inbox("locations").open == 0
@@ -66,7 +66,7 @@ def test_a_run_that_was_killed_hides_no_edit(us: Team, on: Live) -> None:
     with closing(open_store(us.settings().store_url)) as store, alive(store, "killed"), us.session() as session:
         ledger = session.ledger("locations")
         type(ledger)(store, ledger.pair, ledger.entity).claims.take([ledger.linked()[client["id"]]])
-    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Somebody's idea")))
+    on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Somebody's idea")))
     on.drain("locations")
     assert us.client(client["name"])["address"] == client["address"]
     converged(us)
@@ -109,14 +109,14 @@ def test_every_write_of_ours_may_come_back_without_end(us: Team, on: Live) -> No
     client = ours(us)
     edited = edit(us, client, address="Somebody's idea")
     us.forget_stats()
-    on.event("CLIENT_UPDATED", "locations", told(edited))
+    on.event("CLIENT_UPDATED", "locations", event_body(edited))
     for number in range(3):
         tick = on.tick("locations")
         if number == 0:
             assert tick.jobs == ["sync_locations"]
         else:
             assert tick.requests == []
-        on.event("CLIENT_UPDATED", "locations", {**told(us.client(client["name"])), "echo": number})
+        on.event("CLIENT_UPDATED", "locations", {**event_body(us.client(client["name"])), "echo": number})
     on.drain("locations")
     assert us.writes() == {"clients": 1}
     assert us.client(client["name"])["address"] == client["address"]
@@ -125,46 +125,46 @@ def test_every_write_of_ours_may_come_back_without_end(us: Team, on: Live) -> No
 
 
 def test_an_archived_client_is_taken_back(us: Team, on: Live) -> None:
-    """Somebody archives the client of a location that exists: the list is pulled and the client is active again."""
+    """Someone archives the client of a location that exists: the list is pulled and the client is active again."""
     client = ours(us)
-    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, archived=True)))
+    on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, archived=True)))
     on.drain("locations")
     assert us.client(client["name"])["archived"] is False
     converged(us)
 
 
 def test_a_deleted_client_is_made_again(us: Team, on: Live) -> None:
-    """A linked client that is gone is pending, created anew and linked."""
+    """A linked client that is missing is pending, created again and linked."""
     client = ours(us)
     us.clockify("PUT", f"/clients/{client['id']}", {"name": client["name"], "archived": True})
     us.clockify("DELETE", f"/clients/{client['id']}")
-    on.event("CLIENT_DELETED", "locations", told(client))
+    on.event("CLIENT_DELETED", "locations", event_body(client))
     on.drain("locations")
     assert us.client(client["name"])["id"] != client["id"]
     converged(us)
 
 
 def test_a_new_client_pulls_the_list(us: Team, on: Live) -> None:
-    """Nobody's client may be what a new location waits for: the list is pulled, and the location adopts it."""
+    """No one's client may be what a new location waits for: the list is pulled, and the location adopts it."""
     us.put_location("loc-fresh", location_name="Fresh site")
     client = us.clockify("POST", "/clients", {"name": "Fresh site"})
-    on.event("NEW_CLIENT", "locations", told(client))
+    on.event("NEW_CLIENT", "locations", event_body(client))
     assert on.tick("locations").jobs == ["sync_locations"]
     assert us.client("Fresh site")["id"] == client["id"]
     assert on.inbox("locations").open == 0
     converged(us)
 
 
-def test_the_archived_client_of_a_location_that_is_gone_stays_as_it_is(us: Team, on: Live) -> None:
-    """The echo of an archiving ends; somebody who takes such a client back finds it archived again."""
+def test_the_archived_client_of_a_deleted_location_stays_unchanged(us: Team, on: Live) -> None:
+    """The echo of an archiving ends; someone who takes such a client back finds it archived again."""
     location = next(iter(us.at_snapshots("locations").values()))
     us.snapshots("DELETE", f"/locations/{location['location_id']}")
     us.sync("locations")
     client = us.client(location["location_name"])
     assert client["archived"]
-    on.event("CLIENT_UPDATED", "locations", told(client))
+    on.event("CLIENT_UPDATED", "locations", event_body(client))
     assert on.tick("locations").requests == []
-    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, archived=False)))
+    on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, archived=False)))
     assert on.tick("locations").jobs == ["sync_locations"]
     assert us.client(client["name"])["archived"]
     us.put_location(location["location_id"], location_name=location["location_name"])
@@ -176,7 +176,7 @@ def test_the_archived_client_of_a_location_that_is_gone_stays_as_it_is(us: Team,
 def test_a_failed_pull_is_asked_for_again(us: Team, on: Live) -> None:
     """The run fails after the edit was noted: the event is still open and the next tick asks again."""
     client = ours(us)
-    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Elsewhere")))
+    on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Elsewhere")))
     us.fault("status", "GET */snapshots/locations", status=503)
     assert not on.tick("locations").runs[0].success
     assert on.inbox("locations").open == 1
@@ -188,32 +188,32 @@ def test_a_failed_pull_is_asked_for_again(us: Team, on: Live) -> None:
 
 
 def test_a_client_that_never_becomes_what_we_send_is_left_alone(us: Team, on: Live) -> None:
-    """A client that stands there differently after each write of ours costs one write, not a write for each echo."""
+    """A client that differs after each write of ours costs one write, not a write for each echo."""
     client = ours(us)
     bent = {**client, "address": "Bent by the other side"}
     us.fault("status", f"GET */clients/{client['id']}", status=200, body=bent)
     us.forget_stats()
     for number in range(4):
-        on.event("CLIENT_UPDATED", "locations", {**told(client), "echo": number})
+        on.event("CLIENT_UPDATED", "locations", {**event_body(client), "echo": number})
         on.tick("locations")
     assert us.writes() == {"clients": 1}
     assert on.inbox("locations").open == 0
 
 
 def test_the_same_edit_later_is_believed(us: Team, on: Live) -> None:
-    """Right after we wrote, the same again is left alone; a quarter of an hour later it is somebody's doing."""
+    """Right after we wrote, the same again is left alone; a quarter of an hour later it is someone's doing."""
     client = ours(us)
-    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Somebody's idea")))
+    on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Somebody's idea")))
     on.drain("locations")
     assert us.client(client["name"])["address"] == client["address"]
     again = edit(us, us.client(client["name"]), address="Somebody's idea")
-    on.event("CLIENT_UPDATED", "locations", told(again))
+    on.event("CLIENT_UPDATED", "locations", event_body(again))
     assert on.tick("locations").requests == []
     cursor = orjson.loads(str(on.cursors["locations"]))
     ago = (utc_now() - timedelta(minutes=15)).isoformat()
     cursor["stubborn"] = {key: [found, ago] for key, (found, _) in cursor["stubborn"].items()}
     on.cursors["locations"] = orjson.dumps(cursor).decode()
-    on.event("CLIENT_UPDATED", "locations", told(again))
+    on.event("CLIENT_UPDATED", "locations", event_body(again))
     assert on.tick("locations").jobs == ["sync_locations"]
     assert us.client(client["name"])["address"] == client["address"]
     converged(us)

@@ -1,4 +1,4 @@
-"""Records of which a read cannot say what they are now: no event about them is closed, no day of theirs is done."""
+"""Records whose current state a read cannot determine: no event about them is closed, no day of theirs is done."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FEW = {"users": 2, "projects": 3, "clients": 1, "locations": 1, "entries": 0}
 ONE_LOOK = {"CLOCKIFY_READER": "report", "SYNC_MAX_CONFIRMATIONS": "1"}
 
 
-def _tell(us: Team, entity: str, source_id: str) -> None:
+def _receive(us: Team, entity: str, source_id: str) -> None:
     with us.session() as session:
-        told = content_id("CHANGED", source_id, {"id": source_id})
-        event = Received(told, "CHANGED", entity, source_id, f'{{"id": "{source_id}"}}', session.now())
+        content = content_id("CHANGED", source_id, {"id": source_id})
+        event = Received(content, "CHANGED", entity, source_id, f'{{"id": "{source_id}"}}', session.now())
         receive_many(session.store, session.pair, "clockify", [event])
 
 
@@ -43,7 +43,7 @@ def test_an_event_about_a_record_that_is_kept_as_it_was_read_by_id_stays_open(tm
             sync_ids(session, session.specs["time_entries"], [entry["id"] for entry in made], run_id="by id")
         for entry in made:
             us.change_entry(entry, description="new")
-            _tell(us, "time_entries", entry["id"])
+            _receive(us, "time_entries", entry["id"])
         assert us.sync("time_entries")["time_entries"].lagging == 2
         old = {key for key, row in us.at_snapshots("time_entries").items() if row["description"] != "new"}
         assert (len(old), _open(us, "time_entries")) == (2, old)
@@ -79,7 +79,7 @@ def test_a_day_is_not_done_while_a_record_that_is_kept_is_not_delivered(
 def test_what_others_wait_for_is_not_replaced_by_an_older_read_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A load that overtakes it finds it unchanged and leaves its number with the day only: the older read loses all the same."""
+    """A load that overtakes it finds it unchanged and leaves its number with the day only: the older read loses anyway."""
     with team(tmp_path, **FEW) as us:
         project = us.projects()[0]
 
@@ -112,7 +112,7 @@ def test_an_event_about_a_record_that_is_not_proven_deleted_stays_open(tmp_path:
         vanished = {project["id"] for project in us.projects()[:4]}
         for project in sorted(vanished):
             us.delete_project(project)
-            _tell(us, "projects", project)
+            _receive(us, "projects", project)
         assert us.sync("projects")["projects"].unconfirmed == 3
         left = vanished & us.at_snapshots("projects").keys()
         assert (len(left), _open(us, "projects")) == (3, left)

@@ -19,9 +19,9 @@ pytestmark = pytest.mark.clock
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path) as opened:
+        opened.sync()
+        yield opened
 
 
 def test_sides_that_agree(us: Team) -> None:
@@ -63,8 +63,8 @@ def test_a_repair_delivers_what_differs_and_compares_again(us: Team) -> None:
     changes_nothing(us)
 
 
-def test_a_repair_that_a_check_blocks_is_not_begun(us: Team) -> None:
-    """The verdict says why and what to do, with the exit code of a failed check; nothing is written."""
+def test_a_repair_that_a_check_blocks_is_not_started(us: Team) -> None:
+    """The verdict states why and what to do, with the exit code of a failed check; nothing is written."""
     us.snapshots("DELETE", f"/projects/{us.projects()[0]['id']}")
     us.forget_stats()
     changes = {"SYNC_MAX_REJECT_SHARE": "0", "SYNC_MIN_BLOCKING_REJECTS": "1"}

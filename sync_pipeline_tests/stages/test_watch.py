@@ -25,9 +25,9 @@ MANY = FEW["paid"] + 1
 @pytest.fixture
 def us(tmp_path: Path) -> Iterator[Team]:
     """A team that is in step."""
-    with team(tmp_path, users=2, projects=2, clients=1, locations=2, entries=0) as everybody:
-        everybody.sync()
-        yield everybody
+    with team(tmp_path, users=2, projects=2, clients=1, locations=2, entries=0) as made:
+        made.sync()
+        yield made
 
 
 @pytest.fixture
@@ -37,10 +37,10 @@ def session(us: Team) -> Iterator[Session]:
         yield opened
 
 
-def tell(session: Session, entity: str, *told: tuple[str | None, date | None]) -> None:
+def receive(session: Session, entity: str, *records: tuple[str | None, date | None]) -> None:
     """Events about these records, with the day that the body names."""
     events = []
-    for key, day in told:
+    for key, day in records:
         body = {"id": key, "timeInterval": {"start": f"{day}T10:00:00Z", "end": f"{day}T11:00:00Z"}} if day else {}
         content = content_id("CHANGED", key, body)
         events.append(Received(content, "CHANGED", entity, key, orjson.dumps(body).decode(), session.now()))
@@ -66,7 +66,7 @@ def test_nothing_is_asked_for_while_nothing_changed(session: Session) -> None:
 
 def test_a_few_are_read_by_id(session: Session) -> None:
     """One run for all of them, which answers their events."""
-    tell(session, "users", ("a", None), ("b", None))
+    receive(session, "users", ("a", None), ("b", None))
     (run,) = look(session, "users").runs
     assert (run.ids, run.days) == (("a", "b"), None)
     assert sorted(run.events) == sorted(ids_of(session, "users").values())
@@ -74,7 +74,7 @@ def test_a_few_are_read_by_id(session: Session) -> None:
 
 def test_many_of_an_entity_without_days_are_read_as_the_list(session: Session) -> None:
     """One run over everything."""
-    tell(session, "users", *((f"u{number}", None) for number in range(MANY)))
+    receive(session, "users", *((f"u{number}", None) for number in range(MANY)))
     (run,) = look(session, "users").runs
     assert (run.ids, run.days, len(run.events)) == ((), None, MANY)
 
@@ -83,7 +83,7 @@ def test_many_entries_are_read_as_the_days_they_are_on(us: Team, session: Sessio
     """Days close together make one span, a day far away another; each has the events of its own days."""
     first = us.days.first
     near = [(f"n{number}", first + timedelta(days=number % 3)) for number in range(MANY)]
-    tell(session, "time_entries", *near, ("far", first + timedelta(days=15)))
+    receive(session, "time_entries", *near, ("far", first + timedelta(days=15)))
     known = ids_of(session, "time_entries")
     near_run, far_run = look(session, "time_entries").runs
     assert near_run.days == Days(first, first + timedelta(days=2))
@@ -91,10 +91,10 @@ def test_many_entries_are_read_as_the_days_they_are_on(us: Team, session: Sessio
     assert (far_run.days, far_run.events) == (Days(far := first + timedelta(days=15), far), (known["far"],))
 
 
-def test_an_entry_without_a_day_is_read_by_id_beside_them(us: Team, session: Session) -> None:
-    """Nothing is known of it and its event does not say; so is one whose day is out of range."""
+def test_an_entry_without_a_day_is_read_by_id_next_to_them(us: Team, session: Session) -> None:
+    """Nothing is known of it and its event does not hold it; so is one whose day is out of range."""
     dated = [(f"n{number}", us.days.first) for number in range(MANY)]
-    tell(session, "time_entries", *dated, ("lone", None), ("early", date(2001, 1, 1)))
+    receive(session, "time_entries", *dated, ("lone", None), ("early", date(2001, 1, 1)))
     days, by_id = look(session, "time_entries").runs
     assert (days.days, by_id.ids) == (Days(us.days.first, us.days.first), ("early", "lone"))
 
@@ -102,9 +102,9 @@ def test_an_entry_without_a_day_is_read_by_id_beside_them(us: Team, session: Ses
 def test_one_look_asks_for_a_bounded_number_of_spans(us: Team) -> None:
     """The others keep their events, and come with the next look."""
     us.changes["SYNC_DAYS_PER_RUN"] = "1"
-    told = [(f"n{number}", us.days.first + timedelta(days=number % 10)) for number in range(MANY)]
+    records = [(f"n{number}", us.days.first + timedelta(days=number % 10)) for number in range(MANY)]
     with us.session() as narrow:
-        tell(narrow, "time_entries", *told)
+        receive(narrow, "time_entries", *records)
         runs = look(narrow, "time_entries").runs
     assert [run.days for run in runs] == [
         Days(day, day) for day in (us.days.first + timedelta(days=number) for number in range(SPANS_A_TICK))
@@ -112,8 +112,8 @@ def test_one_look_asks_for_a_bounded_number_of_spans(us: Team) -> None:
 
 
 def test_what_has_failed_is_read_apart_from_what_is_fresh(session: Session) -> None:
-    """It may fail for ever, and would hold up the others."""
-    tell(session, "users", ("failing", None), ("fresh", None))
+    """It may fail forever, and would hold up the others."""
+    receive(session, "users", ("failing", None), ("fresh", None))
     known = ids_of(session, "users")
     mark_attempt(session.store, [known["failing"]], session.now() - timedelta(hours=2))
     runs = look(session, "users").runs
@@ -124,8 +124,8 @@ def test_what_has_failed_is_read_apart_from_what_is_fresh(session: Session) -> N
 
 
 def test_what_has_just_failed_waits(session: Session) -> None:
-    """The note says how many wait for their next try."""
-    tell(session, "users", ("failing", None))
+    """The note states how many wait for their next try."""
+    receive(session, "users", ("failing", None))
     known = list(ids_of(session, "users").values())
     mark_attempt(session.store, known, session.now())
     mark_failed(session.store, known, "no answer")
@@ -135,7 +135,7 @@ def test_what_has_just_failed_waits(session: Session) -> None:
 
 def test_an_event_of_entries_that_names_no_record_is_closed(session: Session) -> None:
     """There is nothing to look up: the days that are read again anyway bring what it meant."""
-    tell(session, "time_entries", (None, None))
+    receive(session, "time_entries", (None, None))
     assert look(session, "time_entries").runs == []
     assert ids_of(session, "time_entries") == {}
 
@@ -173,5 +173,5 @@ def test_the_pause_before_a_full_read_is_repeated_grows(session: Session) -> Non
         with clock_from(utc_now() + timedelta(minutes=1)):
             assert look(session, "users").runs == [Dirty((), repeats=number)]
     with clock_from(utc_now() + timedelta(minutes=1)):
-        tell(session, "users", *((f"u{number}", None) for number in range(MANY)))
+        receive(session, "users", *((f"u{number}", None) for number in range(MANY)))
         assert [run.repeats for run in look(session, "users").runs] == [None]

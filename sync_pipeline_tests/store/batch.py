@@ -90,7 +90,7 @@ def content(store: Store, table: Table) -> list[tuple[object, ...]]:
 
 @contextmanager
 def commits(store: Store) -> Iterator[Callable[[], object]]:
-    """A reading that changes whenever anybody commits a write to a table of ours."""
+    """A reading that changes whenever anyone commits a write to a table of ours."""
     with store.engine.connect() as watcher:
 
         def reading() -> object:

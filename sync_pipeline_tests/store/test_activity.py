@@ -28,7 +28,7 @@ def sync(
 
 
 def ids(found: Activity) -> list[str]:
-    """What is on a page, in its order; how many runs a line stands for is beside its id."""
+    """What is on a page, in its order; how many runs a line covers is next to its id."""
     return [
         (entry.run.id + (f" x{entry.times}" if entry.times > 1 else "")) if entry.run else entry.change.what  # type: ignore[union-attr]  # one of the two
         for entry in found.entries

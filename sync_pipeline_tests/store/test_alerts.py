@@ -44,7 +44,7 @@ def test_an_alert_opens_stays_and_is_resolved(store: Store) -> None:
 
 
 def test_what_another_alert_explains_is_neither_opened_nor_resolved(store: Store) -> None:
-    """It stays as it is until that other one is resolved."""
+    """It stays unchanged until that other one is resolved."""
     store_alerts(store, HERE, {FAILED: state()}, (), at(2))
     store_alerts(store, HERE, {REFUSED: state()}, {FAILED, AlertKey("no_success", "users")}, at(3))
     assert set(open_rows(store, HERE)) == {FAILED, REFUSED}

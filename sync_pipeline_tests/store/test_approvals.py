@@ -75,7 +75,7 @@ def test_a_run_of_one_day_leaves_what_is_held_of_others(store: Store) -> None:
     assert ask(store, day=NEXT_DAY) is None
 
 
-def test_what_was_allowed_counts_while_the_record_is_as_it_was(store: Store) -> None:
+def test_what_was_allowed_counts_while_the_record_is_unchanged(store: Store) -> None:
     """A line that changed drops out alone; a new one was never allowed; another connection knows nothing of it."""
     request = asked(store, line("a"), line("b"), line("c"))
     assert decided(store, line("a")) == {}
@@ -166,7 +166,7 @@ def test_about_the_same_number_is_the_same_request(store: Store) -> None:
 
 
 def test_a_delete_whose_answer_never_came_keeps_its_yes(store: Store) -> None:
-    """Killed on the wire: what stands at the target is unknown, and the line is still the one that was allowed."""
+    """Killed on the wire: what is at the target is unknown, and the line is still the one that was allowed."""
     first = asked(store, line("a"), line("b"))
     approvals.decide(store, HERE, first.id, "allowed", "ann", at(2))
     assert decided(store, line("a", "sent"), line("b", "sent:new")) == {"a": "allowed", "b": "allowed"}

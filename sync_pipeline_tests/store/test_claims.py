@@ -38,7 +38,7 @@ def other(url: str, store: Store) -> Iterator[Store]:
 
 
 def place(pending: Pending) -> str:
-    """Where a record stands at the target."""
+    """Where a record is at the target."""
     return pending.source_id
 
 
@@ -94,7 +94,7 @@ def test_what_was_merged_after_it_was_sent_is_left_to_the_run_that_merged_it(one
 
 
 def test_the_late_answer_of_a_run_that_lost_its_claim_is_not_noted(one: Store, other: Store) -> None:
-    """Whoever took the record over knows better: neither its state nor the audit has the late answer."""
+    """The run that took the record over knows better: neither its state nor the audit has the late answer."""
     delivered(one, "abc")
     with here(one).staging(read_no=LATER) as first:
         first.add([row(key, "v2") for key in "abc"])
@@ -119,7 +119,7 @@ def test_the_late_answer_of_a_run_that_lost_its_claim_is_not_noted(one: Store, o
 
 
 def test_an_intent_of_a_record_that_was_taken_over_stays_open(one: Store, other: Store) -> None:
-    """The run that has it now looks up what became of it."""
+    """The run that has it now looks up its outcome."""
     merge(one, [row("a")], 1)
     intent = here(one).intend("a", "create", {}, at(1))
     here(other).claims.take("a")
@@ -167,15 +167,15 @@ class _Lock:
         """It is held."""
 
 
-def test_the_claims_of_a_run_that_has_ended_are_free_at_once(url: str, one: Store) -> None:
-    """It said so: nobody has to wait until it is found dead."""
+def test_the_claims_of_a_run_that_has_ended_are_free_immediately(url: str, one: Store) -> None:
+    """It reported its end: no one has to wait until it is declared dead."""
     merge(one, [row("a")], 1)
     with closing(open_store(url)) as store, alive(store, OTHER):
         here(store).claims.take("a")
     assert (here(one).claims.free_ended(), held_records(one, HERE)) == ([], {})
 
 
-def test_a_delete_is_claimed_only_while_the_record_is_gone(one: Store, other: Store) -> None:
+def test_a_delete_is_claimed_only_while_the_record_is_deleted(one: Store, other: Store) -> None:
     """It came back between the proof and the write, or another run has it."""
     delivered(one, "ab")
     here(one).mark_deleted({"a": 3, "b": 3}, at(3))

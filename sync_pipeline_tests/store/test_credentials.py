@@ -51,7 +51,7 @@ def test_a_secret_is_replaced_and_removed(store: Store) -> None:
     assert credentials.get(store, ring(FIRST), HERE, "webhook:A") is None
 
 
-def test_a_wrong_key_is_told_in_one_sentence(store: Store) -> None:
+def test_a_wrong_key_is_reported_in_one_sentence(store: Store) -> None:
     """It names the secret, the key's id and the setting; not the secret itself."""
     credentials.put(store, ring(FIRST), HERE, "webhook:A", "s3cret", at(1))
 
@@ -153,7 +153,7 @@ def test_the_key_file_is_made_once_and_private(tmp_path: Path) -> None:
 
 
 def test_a_key_file_others_can_read_is_refused(tmp_path: Path) -> None:
-    """With the command that mends it."""
+    """With the command that repairs it."""
     file = tmp_path / "encryption.key"
     open_keyring("", file)
     file.chmod(0o644)
@@ -162,8 +162,8 @@ def test_a_key_file_others_can_read_is_refused(tmp_path: Path) -> None:
         open_keyring("", file)
 
 
-def test_a_file_that_holds_no_key_is_told(tmp_path: Path) -> None:
-    """With the command that makes one; what stands in it is not shown."""
+def test_a_file_that_holds_no_key_is_reported(tmp_path: Path) -> None:
+    """With the command that makes one; what is in it is not shown."""
     file = tmp_path / "encryption.key"
     file.write_text("not a key")
     file.chmod(0o600)
@@ -173,7 +173,7 @@ def test_a_file_that_holds_no_key_is_told(tmp_path: Path) -> None:
     assert "not a key" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     """The directory's place is taken by a file."""
     (tmp_path / "home").write_text("")
 

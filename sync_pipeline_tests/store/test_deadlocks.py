@@ -59,16 +59,16 @@ def until_done_or_blocked(url: str, work: Future[Any], blocked: int = 1) -> None
 
 def during(monkeypatch: pytest.MonkeyPatch, url: str, name: str, work: Callable[[], object]) -> list[Future[object]]:
     """Before this step of a merge, another thread begins some work."""
-    begun: list[Future[object]] = []
+    started: list[Future[object]] = []
     pool, step = ThreadPoolExecutor(1), getattr(Staging, name)
 
     def first_the_work(staging: Staging, *args: object) -> None:
-        begun.append(pool.submit(work))
-        until_done_or_blocked(url, begun[0])
+        started.append(pool.submit(work))
+        until_done_or_blocked(url, started[0])
         step(staging, *args)
 
     monkeypatch.setattr(Staging, name, first_the_work)
-    return begun
+    return started
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
@@ -83,10 +83,10 @@ def test_a_merge_and_the_answer_of_another_run(
         second.decided_by = "mapping"
         second.add([row("a"), row("b", "v2")])
         answers = [done(key) for key in "ab"]
-        begun = during(monkeypatch, url, "_restate", lambda: here(one).mark_delivered(answers, None, at(3)))
+        started = during(monkeypatch, url, "_restate", lambda: here(one).mark_delivered(answers, None, at(3)))
         counts = second.merge(at(2))
         assert (counts.changed, counts.restated) == (1, 1)
-        assert begun[0].result() == {"a", "b"}
+        assert started[0].result() == {"a", "b"}
     assert [known.delivered_hash for known in here(one).lookup("ab").values()] == ["v1", "v1"]
 
 
@@ -128,7 +128,7 @@ def test_a_merge_and_the_end_of_another_load(url: str, one: Store, other: Store)
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
 @pytest.mark.parametrize("step", ["observe", "delete", "retry", "outlive"])
 def test_rows_are_locked_in_the_order_of_their_ids(url: str, one: Store, other: Store, step: str) -> None:
-    """Whatever changes several records at once, in whatever order they are given or stored."""
+    """Whatever changes several records together, in whatever order they are given or stored."""
     ledger, numbers = here(other), {"c": 11, "b": 12, "a": 13}
     steps: dict[str, Callable[[], object]] = {
         "observe": lambda: ledger.mark_observed(numbers, at(4), by_id=True),

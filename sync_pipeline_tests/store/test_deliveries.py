@@ -1,4 +1,4 @@
-"""Intents make an unrepeatable write safe, and the audit tells what was done."""
+"""Intents make an unrepeatable write safe, and the audit records what was done."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_failed_intent_is_closed_and_nothing_else(store: Store) -> None:
 
 
 def test_concluding_twice_changes_nothing(store: Store) -> None:
-    """The first outcome stands."""
+    """The first outcome is kept."""
     merge(store, [row("a")], 1)
     intent = here(store).intend("a", "create", {}, at(2))
     here(store).conclude(intent, "delivered", at(3), target_id="t1", fields_hash="v1")

@@ -76,7 +76,7 @@ def test_a_digest_is_about_what_was_delivered_since_the_last_one(store: Store) -
 
 
 def test_a_subscription_begins_when_it_is_made(store: Store) -> None:
-    """Not when it is first looked at; what was delivered before can be previewed, and is no news. It begins only once."""
+    """Not when it is first looked at; what was delivered before can be previewed, and is not new. It begins only once."""
     wanted = Wanted(kinds=[("time_entries", "create")])
     assert delivered_since(store, HERE, wanted, NOW, 2) == Found({}, [])
     do(store, delivered("e0", "e1", "e2"))
@@ -119,11 +119,11 @@ def test_alerts_and_digests_about_who_is_forgotten_are_removed(store: Store) -> 
     states = {key: AlertState(NOW, None, 1, "x", "Ann: x", "info") for key in ALERTS}
     store_alerts(store, HERE, states, (), NOW, figures=True)
     rows = open_rows(store, HERE)
-    told = {"destination": "ops", "event": "opened", "at": NOW, "next_at": NOW}
+    notice = {"destination": "ops", "event": "opened", "at": NOW, "next_at": NOW}
     waiting = {"subscription": "mine", "destination": "ops", "at": NOW, "next_at": NOW}
     do(
         store,
-        insert(alert_notices).values([{**told, "alert_id": row.id} for row in rows.values()]),
+        insert(alert_notices).values([{**notice, "alert_id": row.id} for row in rows.values()]),
         insert(digests).values(connection=HERE, title="1 new", body="new time entry: Ann Smith", **waiting),
     )
     remove_quotes(store, HERE, ["u1"], ["Ann Smith"])

@@ -81,7 +81,7 @@ def test_drift_is_found_and_repaired(shell: Shell) -> None:
 
 
 def test_rejects_come_go_and_are_retried(shell: Shell) -> None:
-    """A record set aside is listed with its reason and gone when it is mended; deletes reach the other side."""
+    """A rejected record is listed with its reason and no longer listed once it is corrected; deletes reach the target."""
     shell.team.put_location("long", location_name=LONG)
     shell.team.put_location("short-lived", location_name="Not for long")
     shell.sync("--entity", "locations", code=0)
@@ -115,7 +115,7 @@ def test_two_machines_on_one_database_double_nothing(us: Team, tmp_path: Path) -
     changes_nothing(us)
 
 
-def test_killed_in_the_middle_of_a_write_the_next_sync_goes_on(us: Team, database: str) -> None:
+def test_killed_in_the_middle_of_a_write_the_next_sync_continues(us: Team, database: str) -> None:
     """The lock and the claims of a process that is killed with -9 get free; nothing is lost and nothing is doubled."""
     us.fault("stall", "POST /snapshots/projects/batch", seconds=30)
     process = start(us, "sync", "--entity", "projects")

@@ -1,4 +1,4 @@
-"""Opening a database, and what a user is told when it cannot be used."""
+"""Opening a database, and the message when it cannot be used."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from sync_pipeline_tests.store.batch import HERE, at, content, deliver, here, me
 from sync_pipeline_tests.store.conftest import Server
 
 
-def _everything_told(error: BaseException | None) -> str:
+def _full_text(error: BaseException | None) -> str:
     """What a log would show of an error and of what led to it."""
     if error is None:
         return ""
     before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    return f"{error!s}\n{error!r}\n{_everything_told(before)}"
+    return f"{error!s}\n{error!r}\n{_full_text(before)}"
 
 
 def _message(caught: pytest.ExceptionInfo[StoreError]) -> str:
@@ -44,7 +44,7 @@ def _message(caught: pytest.ExceptionInfo[StoreError]) -> str:
 
 
 def test_directories_and_file_are_private(tmp_path: Path) -> None:
-    """What the store creates, nobody else may read."""
+    """What the store creates, no one else may read."""
     path = tmp_path / "new" / "deep" / "store.db"
     open_store(f"sqlite:///{path}").close()
 
@@ -66,8 +66,8 @@ def test_sqlite_is_set_up_for_many_processes(tmp_path: Path) -> None:
     assert found == {"journal_mode": "wal", "busy_timeout": 30000, "synchronous": 1, "foreign_keys": 1}
 
 
-def test_a_power_cut_takes_back_nothing_that_was_told_to_others(tmp_path: Path) -> None:
-    """What comes into the inbox, intents, marks of what is sent and tokens reach the disk before anything goes on."""
+def test_a_power_cut_takes_back_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    """What comes into the inbox, intents, marks of what is sent and tokens reach the disk before anything continues."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     levels: list[int] = []
 
@@ -118,7 +118,7 @@ def test_a_url_that_cannot_work_is_a_setting_to_fix(url: str, words: str) -> Non
         open_store(url)
 
     assert "SYNC_DATABASE_URL" in str(caught.value)
-    assert "s3cret" not in _everything_told(caught.value)
+    assert "s3cret" not in _full_text(caught.value)
 
 
 @pytest.mark.parametrize("place", ["/proc/sync/store.db", "/dev/null/store.db"])
@@ -148,7 +148,7 @@ def test_a_read_only_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """Something else of that name is left as it is."""
+    """Something else of that name is left unchanged."""
     path = tmp_path / "store.db"
     path.write_bytes(b"These are my holiday notes.\n" * 200)
 
@@ -187,7 +187,7 @@ def test_a_locked_postgresql_table(postgres: Server) -> None:
 
 
 def test_postgresql_undoes_one_of_two_steps_that_wait_for_each_other(postgres: Server) -> None:
-    """Two transactions lock the same two rows in opposite orders: that is said, and to run again is the fix."""
+    """Two transactions lock the same two rows in opposite orders: that is reported, and to run again is the fix."""
     url = postgres.emptied()
     with closing(open_store(url)) as store, closing(open_store(url)) as other, ThreadPoolExecutor(1) as pool:
         merge(store, [row("a"), row("b")], 1)
@@ -231,7 +231,7 @@ def test_postgresql_undoes_a_step_that_read_what_was_changed_since(postgres: Ser
 
 
 def test_a_full_disk_loses_nothing_that_was_saved(tmp_path: Path) -> None:
-    """When the file cannot grow, that is said and what was saved before is still there."""
+    """When the file cannot grow, that is reported and what was saved before is still there."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     deliver(store, [row("a"), row("b")])
     before = content(store, records)
@@ -263,11 +263,11 @@ def test_a_server_that_does_not_answer(address: str) -> None:
     with pytest.raises(StoreError, match=r"'clock' on .* does not answer") as caught:
         open_store(f"postgresql://me:s3cret@{address}/clock")
 
-    assert "s3cret" not in _everything_told(caught.value)
+    assert "s3cret" not in _full_text(caught.value)
 
 
 def test_a_wrong_password(postgres: Server) -> None:
-    """A refused login says so without repeating the password."""
+    """A refused login reports it without repeating the password."""
     postgres.run("DROP ROLE IF EXISTS guest")
     postgres.run("CREATE ROLE guest LOGIN PASSWORD 'right'")
     postgres.require_password("guest")
@@ -276,11 +276,11 @@ def test_a_wrong_password(postgres: Server) -> None:
         open_store(f"postgresql://guest:s3cret@/postgres?host={postgres.host}")
 
     assert "password" in _message(caught)
-    assert "s3cret" not in _everything_told(caught.value)
+    assert "s3cret" not in _full_text(caught.value)
 
 
 def test_a_database_that_does_not_exist(postgres: Server) -> None:
-    """A mistyped database name is told apart from a server that is away."""
+    """A mistyped database name is distinguished from a server that is away."""
     with pytest.raises(StoreError, match=r"'nowhere' on .* does not exist"):
         open_store(postgres.url("nowhere"))
 
@@ -301,7 +301,7 @@ def test_an_error_shows_no_personal_data(store: Store) -> None:
     with pytest.raises(StoreError, match="contradicts another one") as caught, store.writing() as tx:
         tx.execute(records.update().values(target_id="jane@example.com", observed_at=at(2)))
 
-    assert "jane@example.com" not in _everything_told(caught.value)
+    assert "jane@example.com" not in _full_text(caught.value)
 
 
 def test_what_the_caller_raises_between_two_steps_stays_what_it_is(store: Store) -> None:
@@ -312,7 +312,7 @@ def test_what_the_caller_raises_between_two_steps_stays_what_it_is(store: Store)
 
 @pytest.mark.parametrize("moment", ["before_cursor_execute", "commit"])
 def test_ctrl_c_in_the_middle_of_a_step_lets_the_cleaning_up_write(url: str, moment: str) -> None:
-    """What was begun on a held connection is undone at once, not when the last trace of the exception is gone."""
+    """What was started on a held connection is undone immediately, not when the last reference to the exception is dropped."""
     store = open_store(url)
     deliver(store, [row("a")])
 
@@ -352,7 +352,7 @@ def test_nothing_is_half_done(store: Store) -> None:
 
 @pytest.mark.parametrize(("kind", "value"), [("text", "a\0b"), ("integer", "one")])
 def test_a_value_that_postgresql_refuses(postgres: Server, kind: str, value: str) -> None:
-    """The driver or the server refused it: nothing is said about host and port."""
+    """The driver or the server refused it: host and port are not blamed."""
     store = open_store(postgres.emptied())
 
     with pytest.raises(StoreError, match="refused a value that it cannot store") as caught, store.reading() as tx:

@@ -27,7 +27,7 @@ def event(
     kind: str = UPDATED,
     entity: str | None = ENTITY,
 ) -> Received:
-    """One event; ``value`` is what its body says."""
+    """One event; ``value`` is what its body holds."""
     body: dict[str, Any] = {"id": source_id, "value": value}
     return Received(content_id(kind, source_id, body), kind, entity, source_id, f'{{"value":"{value}"}}', when)
 
@@ -60,7 +60,7 @@ def test_an_event_is_kept_as_it_came(store: Store) -> None:
 
 
 def test_what_an_event_says_does_not_depend_on_the_order_of_its_keys() -> None:
-    """A repeat is recognised however its body is written; another kind says something else."""
+    """A repeat is recognised however its body is written; another kind is another event."""
     first = content_id(UPDATED, "e1", {"a": 1, "b": {"c": 2, "d": 3}})
 
     assert content_id(UPDATED, "e1", {"b": {"d": 3, "c": 2}, "a": 1}) == first
@@ -100,7 +100,7 @@ def test_old_words_are_no_news_while_their_record_is_to_be_read(store: Store) ->
 
 @pytest.mark.parametrize("closed", [True, False], ids=["processed", "taken up"])
 def test_the_same_words_are_news_once_a_run_has_taken_them_up(store: Store, closed: bool) -> None:
-    """A body does not hold all of its record: the same one may tell of a change the run has not seen."""
+    """A body does not hold all of its record: the same one may report a change the run has not seen."""
     take(store, event())
     events.mark_attempt(store, ids(store), at(1))
     if closed:
@@ -109,8 +109,8 @@ def test_the_same_words_are_news_once_a_run_has_taken_them_up(store: Store, clos
     assert take(store, event(), event()) == [True, False]
 
 
-def test_a_sender_that_says_the_same_at_every_look_is_heard_now_and_then(store: Store) -> None:
-    """With patience, what was said last is no news for a while, though it was processed; later it is believed."""
+def test_a_sender_that_sends_the_same_at_every_look_is_processed_now_and_then(store: Store) -> None:
+    """With patience, what was sent last is not new for a while, though it was processed; later it is accepted."""
     take(store, event())
     events.mark_attempt(store, ids(store), at(1))
     events.close(store, ids(store), "run", at(1))
@@ -202,7 +202,7 @@ def test_old_bodies_are_forgotten_but_never_an_id(store: Store) -> None:
 
 
 def test_two_receivers_keep_an_event_once(store: Store, url: str) -> None:
-    """The same batch through several connections at once: every event is news exactly once."""
+    """The same batch through several connections in parallel: every event is news exactly once."""
     batch = [event(f"e{n}", value=value) for n in range(50) for value in ("a", "b")]
     stores = [open_store(url) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
@@ -214,8 +214,8 @@ def test_two_receivers_keep_an_event_once(store: Store, url: str) -> None:
     assert len(opened(store)) == len(batch)
 
 
-def test_what_failed_while_the_clock_was_ahead_is_tried_at_once(store: Store) -> None:
-    """Nobody waits until the clock has caught up - and a repeat of what was said then is news."""
+def test_what_failed_while_the_clock_was_ahead_is_tried_immediately(store: Store) -> None:
+    """No one waits until the clock has caught up - and a repeat of what was sent then is news."""
     take(store, event("e1"))
     events.mark_attempt(store, ids(store), at(4))
     events.mark_failed(store, ids(store), "no answer")
@@ -223,7 +223,7 @@ def test_what_failed_while_the_clock_was_ahead_is_tried_at_once(store: Store) ->
 
 
 def test_what_failed_waits_longer_each_time(store: Store) -> None:
-    """Fresh: at once. Failed: after a pause that doubles, up to an hour - and behind what was tried less often."""
+    """Fresh: immediately. Failed: after a pause that doubles, up to an hour - and behind what was tried less often."""
     take(store, event("e1"), event("e2"))
     pause, failed = timedelta(seconds=30), ids(store)[:1]
     for attempt, seconds in enumerate([30, 60, 120], 1):

@@ -62,7 +62,7 @@ def test_the_mapping_names_the_columns_that_the_store_has() -> None:
     }
 
 
-def test_every_type_comes_back_as_it_was(store: Store) -> None:
+def test_every_type_comes_back_unchanged(store: Store) -> None:
     """Instants, numbers, flags, texts and what is missing, on both databases."""
     load(store, [made("a"), made("b", None)], 1)
     with store.reading() as tx:

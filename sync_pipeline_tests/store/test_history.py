@@ -1,4 +1,4 @@
-"""What happened to one record, from every table that says something of it."""
+"""What happened to one record, from every table that holds something about it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def changes(us: Team, entity: str, source_id: str) -> list[Any]:
     return [line["changes"] for line in document["history"] if line["kind"] == "delivery"]
 
 
-def test_both_databases_tell_it(store: Store) -> None:
+def test_both_databases_report_it(store: Store) -> None:
     """A write, a reject, a request with its decision and an event, in order; another record's are not in it."""
     deliver(store, [row("a"), row("b")])
     ledger = here(store)
@@ -114,7 +114,7 @@ def test_both_databases_tell_it(store: Store) -> None:
 
 
 def test_the_command_prints_it_of_an_entity_that_is_switched_off(tmp_path: Path) -> None:
-    """What was stored of it is still here; and it is said that it is off."""
+    """What was stored of it is still here; and the page states that it is off."""
     with team(tmp_path, entries=0) as us:
         us.sync("projects")
         project = us.projects()[0]["id"]
@@ -131,7 +131,7 @@ def test_the_command_prints_it_of_an_entity_that_is_switched_off(tmp_path: Path)
 
 
 def test_the_command_prints_it(tmp_path: Path) -> None:
-    """For people and as JSON; without values of fields, and an unknown id is said to be one."""
+    """For people and as JSON; without values of fields, and an unknown id is reported as one."""
     with team(tmp_path, entries=0) as us:
         us.sync("users")
         user = us.users()[0]

@@ -80,7 +80,7 @@ def test_only_a_session_opens_a_ledger() -> None:
 
 
 def test_only_the_ledger_and_its_parts_write_an_entitys_rows() -> None:
-    """Pruning and forgetting, which are about all entities of all pairs, delete rows beside it."""
+    """Pruning and forgetting, which are about all entities of all pairs, delete rows next to it."""
     writing = {
         (path, table)
         for path, tree in trees().items()

@@ -1,4 +1,4 @@
-"""A run is alive for as long as it holds its lock; it is dead when nobody held it twice, 20 seconds apart."""
+"""A run is alive for as long as it holds its lock; it is dead when no one held it twice, 20 seconds apart."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUN = "5a1f"
 
 
 def test_a_run_that_works_is_alive_however_long(url: str, store: Store) -> None:
-    """Nobody who looks disturbs it, and looks that found it alive are no steps to a verdict."""
+    """No one who looks disturbs it, and looks that found it alive are no steps to a verdict."""
     with alive(store, RUN):
         for _ in range(3):
             grow_old(url)
@@ -30,7 +30,7 @@ def test_a_run_that_works_is_alive_however_long(url: str, store: Store) -> None:
 
 
 def test_a_killed_run_is_dead_after_two_looks(url: str, store: Store) -> None:
-    """`kill -9`: the first look notes it, one 19 seconds later says nothing, one 20 seconds later has the verdict."""
+    """`kill -9`: the first look notes it, one 19 seconds later decides nothing, one 20 seconds later has the verdict."""
     with living(url, RUN) as process:
         grow_old(url, seconds=60)
         assert not is_dead(store, RUN)
@@ -67,7 +67,7 @@ def test_a_young_run_is_not_dead(url: str, store: Store) -> None:
 
 
 def test_a_run_that_ends_in_good_order_leaves_nothing(tmp_path: Path) -> None:
-    """No row, and no file beside SQLite."""
+    """No row, and no file next to SQLite."""
     store = open_store(f"sqlite:///{tmp_path / 'store.db'}")
     with alive(store, RUN):
         assert (size(store, run_locks), len(list(tmp_path.glob("*.run-*.lock")))) == (1, 1)
@@ -83,7 +83,7 @@ def test_a_run_that_cannot_be_noted_keeps_no_lock(store: Store, monkeypatch: pyt
 
     monkeypatch.setattr(liveness, "_remove_before", refuse)
     with pytest.raises(StoreError, match="no room"), alive(store, RUN):
-        pytest.fail("it has not begun")
+        pytest.fail("it has not started")
     assert not is_locked(store, RUN)
 
 
@@ -98,7 +98,7 @@ def test_what_killed_runs_left_is_removed_by_age(url: str, store: Store, tmp_pat
 
 
 def test_a_lost_connection_is_made_good(postgres: Server) -> None:
-    """The run takes its lock again and goes on; a look in between has no consequence."""
+    """The run takes its lock again and continues; a look in between has no consequence."""
     url = postgres.emptied()
     store, other = open_store(url), open_store(url)
     with alive(store, RUN):
@@ -114,7 +114,7 @@ def test_a_lost_connection_is_made_good(postgres: Server) -> None:
 
 
 def test_a_run_that_was_declared_dead_ends(postgres: Server) -> None:
-    """It lost its connection and somebody came to the verdict first: it writes nothing more, and reads nothing either."""
+    """It lost its connection and someone came to the verdict first: it writes nothing more, and reads nothing either."""
     url = postgres.emptied()
     store = open_store(url)
     with alive(store, RUN):
@@ -172,7 +172,7 @@ def test_a_look_from_before_the_clock_was_set_back_is_made_anew(url: str, store:
     assert is_dead(store, RUN)
 
 
-def test_a_verdict_needs_the_row_as_it_was_looked_at(postgres: Server) -> None:
+def test_a_verdict_needs_the_row_unchanged_since_it_was_read(postgres: Server) -> None:
     """Between look and verdict the run has taken its lock again: it is alive."""
     url = postgres.emptied()
     store = open_store(url)

@@ -76,7 +76,7 @@ def test_what_was_never_loaded_or_not_to_its_end_is_left_to_do(store: Store) -> 
 
 
 def test_days_that_hold_another_mapping(store: Store) -> None:
-    """A few days loaded under the new one say nothing about the others; what was never loaded is none of them."""
+    """A few days loaded under the new one mean nothing for the others; what was never loaded is none of them."""
     for number, (mapping, first, last) in enumerate(
         [("old", "03-01", "03-20"), ("new", "03-05", "03-06"), ("new", "03-20", "03-25"), ("old", "03-06", "03-06")], 1
     ):

@@ -59,7 +59,7 @@ def test_the_lock_of_a_killed_process_is_free(url: str, store: Store) -> None:
 
 
 def test_a_free_lock_is_taken_silently_and_again(store: Store) -> None:
-    """Nobody waits for a lock that was given back."""
+    """No one waits for a lock that was given back."""
     said: list[str] = []
     for _ in range(2):
         with Ledger(store, HERE, "users").lock(said.append):
@@ -128,7 +128,7 @@ def test_a_lock_whose_connection_was_ended_is_lost_for_good(postgres: Server) ->
     store, other = open_store(url), open_store(url)
     with Ledger(store, HERE, "users").lock():
         end_locks(url)
-        store.check_locks(ask=False)  # nobody knows yet
+        store.check_locks(ask=False)  # no one knows yet
         with pytest.raises(LockLost, match=r"'migrated' on .* does not hold the lock for loading users") as caught:
             store.check_locks()
         assert "Run again" in caught.value.fix

@@ -1,4 +1,4 @@
-"""A run whose lock was lost - a terminated connection, a failover - sends nothing without it, and says what to do."""
+"""A run whose lock was lost - a terminated connection, a failover - sends nothing without it, and states what to do."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_no_page_is_sent_without_the_lock(
 @pytest.mark.parametrize(
     ("entity", "stage", "prepare"), [(case[0], case[1], case[3]) for case in CASES if case[0] != "locations"]
 )
-def test_a_run_that_has_its_lock_again_goes_on_with_its_claims(
+def test_a_run_that_has_its_lock_again_continues_with_its_claims(
     us: Team, url: str, entity: str, stage: str, prepare: Callable[[Team], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No other run took them over in the meantime, so all is delivered, each record once."""

@@ -85,7 +85,7 @@ def test_no_other_view_is_made(store: Store) -> None:
 
 
 def test_the_views_say_what_the_entries_are_worth(world: World) -> None:
-    """Names and clients come from the newest facts, budgets are counted up, what is hidden is null, revenue says why it is missing."""
+    """Names and clients come from the newest facts, budgets are counted up, what is hidden is null, revenue states why it is missing."""
     months = {(row["month"], row["currency"]): row for row in read(world.store, "mart_project_months")}
     assert months.keys() == {("2026-01", "EUR"), ("2026-02", "EUR"), ("2026-02", None)}
     february = months["2026-02", "EUR"]

@@ -56,8 +56,8 @@ def test_a_blank_database_is_migrated_without_a_sound(
     assert caplog.text == ""
 
 
-def test_many_may_open_a_blank_database_at_once(blank_url: str) -> None:
-    """Whoever comes second waits and finds the tables made."""
+def test_many_may_open_a_blank_database_in_parallel(blank_url: str) -> None:
+    """The second one waits and finds the tables made."""
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(open_store, [blank_url] * 4))
     for store in stores:

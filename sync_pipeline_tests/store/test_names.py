@@ -1,4 +1,4 @@
-"""Names are kept as they were read last, and only where there is something new."""
+"""Names are kept as last read, and only where there is something new."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANN, BOB = ("user", "u1"), ("user", "u2")
 
 
 def of(store: Store, connection: str = "c") -> StoredNames:
-    """The names of a connection that has forgotten nobody."""
+    """The names of a connection that has forgotten no one."""
     return StoredNames(store, connection, Forgotten)
 
 
@@ -42,7 +42,7 @@ def test_what_is_known_is_not_written(store: Store) -> None:
     """A read of unchanged records takes no write lock."""
     of(store).save({ANN: "Ann"})
     statements: list[str] = []
-    event.listen(store.engine, "before_cursor_execute", lambda *told: statements.append(told[2]))
+    event.listen(store.engine, "before_cursor_execute", lambda *executed: statements.append(executed[2]))
     of(store).save({ANN: "Ann"})
 
     assert statements
@@ -82,7 +82,7 @@ def test_an_upgrade_fills_them_from_users_and_projects(store: Store, extra: dict
 
 
 def test_an_upgrade_keeps_a_name_with_a_nul(store: Store) -> None:
-    """A version before may have stored one, in the JSON of its record; it is read as it was."""
+    """A version before may have stored one, in the JSON of its record; it is read unchanged."""
     fields = {"project_name": "a\0b", "client_id": "k\0", "client_name": "Client"}
     with store.writing() as tx:
         row = {"connection": "c", "entity": "projects", "source_id": "p1", "fields": json.dumps(fields)}

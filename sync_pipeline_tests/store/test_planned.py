@@ -89,7 +89,7 @@ def test_what_is_delivered_is_what_was_planned(store: Store) -> None:
     assert after.items() <= before.items()
 
 
-def test_the_fields_before_are_told_until_the_merge(store: Store) -> None:
+def test_the_fields_before_are_reported_until_the_merge(store: Store) -> None:
     """Of a changed record both; of a new one, and afterwards, only those that are wanted. What is sent has those at the target."""
     deliver(store, [row("changed")])
     with here(store).staging(read_no=LATER) as staging:

@@ -20,7 +20,7 @@ from sync_pipeline_tests.store.pooling import needs_pgbouncer, pooled
     ids=["as installed", "in turns", "one session", "two sessions"],
 )
 def test_a_pooler_in_transaction_mode_is_refused(postgres: Server, options: dict[str, object]) -> None:
-    """However many sessions it has and whichever it gives: the message says what is wrong and what to do."""
+    """However many sessions it has and whichever it gives: the message states what is wrong and what to do."""
     postgres.emptied()
     with pooled(postgres, "migrated", "transaction", **options) as url:
         with pytest.raises(ConfigError, match="behind a connection pooler in transaction mode") as caught:

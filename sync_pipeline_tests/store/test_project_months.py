@@ -40,7 +40,7 @@ QUARTERS = {"up": (900, 899), "down": (900, 0), "nearest": (900, 450), "": (0, 0
 
 @dataclass(frozen=True)
 class Entry:
-    """What the source says of an entry."""
+    """What the source holds about an entry."""
 
     start: datetime
     seconds: int | None = 3_600
@@ -69,7 +69,7 @@ class World:
     numbers: count[int] = field(default_factory=lambda: count(1))
 
     def load(self, **entries: Entry) -> None:
-        """These are new, or as they are now."""
+        """These are new, or unchanged."""
         number = next(self.numbers)
         with here(self.store).staging(None, read_no=number) as staging:
             staging.decided_by, staging.facts = "mapping", IN
@@ -149,7 +149,7 @@ def money(amounts: list[int | None]) -> int | None:
 
 
 def rebuilt(world: World) -> list[tuple[object, ...]]:
-    """The tables as they are when everything is computed anew."""
+    """The tables when everything is recomputed."""
     with world.store.writing() as tx:
         tx.execute(delete(metadata.tables["report_settings"]))
     assert world.compute().all_new

@@ -1,4 +1,4 @@
-"""No stretch of time ever holds more requests than it may, whoever asks."""
+"""No stretch of time ever holds more requests than it may, from all callers together."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_what_was_sent_without_waiting_counts(store: Store) -> None:
     assert [reserve(store, "b", [window], NOON) for _ in range(2)] == [NOON, NOON + 3600]
 
 
-def test_what_is_left_is_told_by_the_clock_of_the_reader(store: Store) -> None:
+def test_what_is_left_is_computed_by_the_clock_of_the_reader(store: Store) -> None:
     """Times of the store's clock, which is two minutes ahead of it."""
     window = (2, 3600.0)
     for _ in range(2):
@@ -109,7 +109,7 @@ def test_what_is_left_is_told_by_the_clock_of_the_reader(store: Store) -> None:
 
 
 def test_a_clock_that_ran_ahead_is_forgotten(store: Store) -> None:
-    """Once it is set right, nobody waits for the days it was ahead; what was sent in the last hour still counts."""
+    """Once it is corrected, no one waits for the days it was ahead; requests of the last hour still count."""
     windows = [(2, 3600.0)]
     assert reserve(store, "b", windows, NOON) == NOON
     assert reserve(store, "b", windows, NOON + 86_400) == NOON + 86_400
@@ -119,7 +119,7 @@ def test_a_clock_that_ran_ahead_is_forgotten(store: Store) -> None:
     assert reserve(store, "b", windows, NOON + 120) == NOON + 3600
 
 
-def test_nobody_waits_for_a_request_of_a_clock_that_was_two_hours_ahead(store: Store) -> None:
+def test_nothing_waits_for_a_request_of_a_clock_that_was_two_hours_ahead(store: Store) -> None:
     """It was sent by now, so it counts as sent now; the others of the hour are free."""
     windows = [(30, 3600.0), (10, 1.0)]
     earlier = [reserve(store, "b", windows, NOON) for _ in range(4)]
@@ -184,7 +184,7 @@ def test_a_block_from_a_clock_that_ran_ahead_hides_no_later_one(store: Store) ->
 
 
 def test_a_day_that_is_used_up_is_believed_for_a_while(store: Store) -> None:
-    """It blocks no request by itself, and a clock that ran ahead says nothing."""
+    """It blocks no request by itself, and a clock that ran ahead proves nothing."""
     end_day(store, "b", NOON)
     assert [is_day_over(store, "b", NOON + later) for later in (1, 899, 901)] == [True, True, False]
     assert not is_day_over(store, "other", NOON)

@@ -78,12 +78,12 @@ def people(store: Store) -> Ledger:
     ],
 )
 def test_what_words_find(store: Store, words: str, found: list[str]) -> None:
-    """An exact id at either side, an exact address, or the beginning of a label as it is usually written."""
+    """An exact id at either side, an exact address, or the beginning of a label as usually written."""
     assert ids(search(store, q=words)) == found
 
 
 def test_states(store: Store, people: Ledger) -> None:
-    """Each record is found by its state, and by no other; the row says which, and why."""
+    """Each record is found by its state, and by no other; the row states which, and why."""
     load(store, [person("p1", "Pending")], delivered=False)
     load(store, [person("r1", "Refused")], delivered=False)
     people.mark_refused([Refused("r1", "hash of r1", "create", "no such role")], None, at(2), "run-9")

@@ -37,7 +37,7 @@ def _one(store: Store, source_id: str) -> Known:
     return here(store).lookup([source_id])[source_id]
 
 
-def test_a_delivery_notes_what_was_sent_not_what_stands_there_by_now(store: Store) -> None:
+def test_a_delivery_notes_what_was_sent_not_the_current_state(store: Store) -> None:
     """A record that changed while its write was under way stays pending."""
     merge(store, [row("a", "v2")], 1)
     here(store).mark_delivered([Delivered("a", "t-a", "v1", "create")], None, at(2))
@@ -106,7 +106,7 @@ def test_a_deletion_is_pending_until_it_is_delivered(store: Store) -> None:
 
 
 def test_a_later_observation_prevents_a_deletion(store: Store) -> None:
-    """An absence that was seen before the record last changed is not believed."""
+    """An absence that was seen before the record last changed is not trusted."""
     merge(store, [row("a")], 5)
 
     assert here(store).mark_deleted(dict.fromkeys(["a"], 4), at(4)) == 0
@@ -122,7 +122,7 @@ def test_an_unconfirmed_absence_keeps_its_first_time(store: Store) -> None:
 
 
 def test_a_refusal_is_kept_until_a_retry_or_a_success(store: Store) -> None:
-    """The reason is shown as a reject, goes with a delivery, and a retry makes the record pending."""
+    """The reason is shown as a reject, is removed by a delivery, and a retry makes the record pending."""
     merge(store, [row("a"), row("b")], 1)
     refused = [Refused(key, "v1", "create", "no such e-mail", field="email", value="x" * 500) for key in "ab"]
     here(store).mark_refused(refused, None, at(2), run_id="r1")
@@ -174,7 +174,7 @@ def test_a_refused_removal_is_forgotten_when_the_record_is_back(store: Store) ->
 
 
 def test_a_deletion_ends_what_the_target_refused_before(store: Store) -> None:
-    """Nobody has to mend a record that is gone; should it be back in the same state, it is offered again."""
+    """No one has to correct a deleted record; should it be back in the same state, it is offered again."""
     deliver(store, [row("a"), row("b")])
     merge(store, [row("a", "v2"), row("b", "v2")], 2)
     here(store).mark_refused([Refused(key, "v2", "update", "no") for key in "ab"], None, at(2))
@@ -204,7 +204,7 @@ def test_what_was_read_at_the_target_replaces_what_was_believed(store: Store) ->
 
 
 def test_a_delivery_after_the_read_of_the_target_began_is_believed(store: Store) -> None:
-    """What was read before - or while - it was written says nothing about it."""
+    """What was read before - or while - it was written proves nothing about it."""
     before = draw(store)
     deliver(store, [row("a"), row("b")])
 
@@ -234,7 +234,7 @@ def test_links_are_exchanged_together(store: Store) -> None:
 
 
 def test_forgetting_makes_pending_with_or_without_the_link(store: Store) -> None:
-    """What is gone at the target is created anew; what is only changed keeps its link."""
+    """What is missing at the target is created again; what is only changed keeps its link."""
     deliver(store, [row("a"), row("b")])
     here(store).forget_delivered("a")
     here(store).forget_delivered("b", keep_link=True)
@@ -244,7 +244,7 @@ def test_forgetting_makes_pending_with_or_without_the_link(store: Store) -> None
 
 
 def test_a_read_of_the_target_says_nothing_about_a_write_that_was_sent_after_it(store: Store) -> None:
-    """While a write is under way - or was cut off - an older read does not make it forgotten; a newer one tells."""
+    """While a write is under way - or was cut off - an older read does not make it forgotten; a newer one decides."""
     deliver(store, [row("a")])
     merge(store, [row("a", "v2"), row("b"), row("c")], 3)
     before = draw(store)
@@ -278,8 +278,8 @@ def test_a_scan_meets_every_record_of_the_scope_once(store: Store) -> None:
     ]
 
 
-def test_counts_tell_the_state_of_each_entity(store: Store) -> None:
-    """Each figure counts what its name says, for this connection only."""
+def test_counts_show_the_state_of_each_entity(store: Store) -> None:
+    """Each figure counts what its name states, for this connection only."""
     deliver(store, [row("in step"), row("changed"), row("gone"), row("away"), row("out")])
     merge(store, [row("changed", "v2"), row("new"), row("refused"), row("out", status="excluded", rule="x")], 2)
     here(store).mark_deleted(dict.fromkeys(["gone"], 3), at(3))

@@ -32,8 +32,8 @@ def put(store: Store, source_id: str, entity: str = ENTITY, connection: str = HE
         tx.execute(insert(records).values(**row, fields=text, fields_hash="h", delivered_hash="h", observed_at=at(1)))
 
 
-def gone(store: Store, source_id: str, *, there: bool, entity: str = ENTITY) -> None:
-    """It is deleted at the source; ``there`` says whether it still is at the target."""
+def mark_deleted(store: Store, source_id: str, *, there: bool, entity: str = ENTITY) -> None:
+    """It is deleted at the source; ``there`` is whether it still is at the target."""
     with store.writing() as tx:
         mine = update(records).where(records.c.entity == entity, records.c.source_id == source_id)
         tx.execute(mine.values(deleted_at=at(2), delivered_hash="h" if there else None))
@@ -59,16 +59,16 @@ def test_what_a_live_record_refers_to_is_referenced(store: Store) -> None:
 
 
 def test_a_record_that_is_deleted_refers_to_something_while_it_is_at_the_target(store: Store) -> None:
-    """Only when it is gone on both sides nothing is left that refers."""
+    """Only when it is deleted in both systems nothing is left that refers."""
     put(store, "e1", user_id="u1")
-    gone(store, "e1", there=True)
+    mark_deleted(store, "e1", there=True)
     assert found(store, "u1") == {"u1"}
-    gone(store, "e1", there=False)
+    mark_deleted(store, "e1", there=False)
     assert found(store, "u1") == set()
 
 
 @pytest.mark.parametrize("text", ["\0", 'a "user_id":"u9" b', "\\u0000", "\\\0\\", "\N{REPLACEMENT CHARACTER}"])
-def test_no_text_stands_in_the_way(store: Store, text: str) -> None:
+def test_no_text_blocks_the_way(store: Store, text: str) -> None:
     """PostgreSQL reads no JSON that holds a NUL character; what looks like a field inside of a text is none."""
     put(store, "e1", description=text, user_id="u1")
     assert found(store, "u1", "u9") == {"u1"}
@@ -82,11 +82,11 @@ def test_a_field_may_have_any_name(store: Store, field: str) -> None:
 
 
 def test_kept_is_what_is_deleted_and_still_at_the_target(store: Store) -> None:
-    """Not what lives, nor what is gone from both."""
+    """Not what exists, nor what is deleted in both."""
     for key in ("lives", "kept", "gone"):
         put(store, key, entity=USERS)
-    gone(store, "kept", there=True, entity=USERS)
-    gone(store, "gone", there=False, entity=USERS)
+    mark_deleted(store, "kept", there=True, entity=USERS)
+    mark_deleted(store, "gone", there=False, entity=USERS)
     assert Ledger(store, HERE, USERS).kept_ids() == {"kept"}
 
 
@@ -117,7 +117,7 @@ def test_what_waits_for_a_missing_record_is_due_when_that_is_there(store: Store)
     assert due(store) == []
     put(store, "u1", entity=USERS)
     assert due(store) == ["e1"]
-    gone(store, "u1", there=True, entity=USERS)
+    mark_deleted(store, "u1", there=True, entity=USERS)
     assert due(store) == []
 
 
@@ -131,7 +131,7 @@ def test_an_old_reject_of_a_deleted_reference_is_due(store: Store) -> None:
 
 
 def test_what_has_an_open_event_is_not_asked_for_again(store: Store) -> None:
-    """And never more than a limit at once."""
+    """And never more than a limit together."""
     for key in ("e1", "e2", "e3"):
         reject(store, ENTITY, key, DELETED, "u1")
     assert due(store, limit=2) == ["e1", "e2"]

@@ -1,4 +1,4 @@
-"""What is set aside, why, and for how long."""
+"""What is rejected, why, and for how long."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ WAITERS = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 @pytest.mark.parametrize("second", [["a", "b", "c"], ["c", "b", "a"]])
-def test_two_runs_may_note_the_same_rejects_at_once(postgres: Server, second: Sequence[str]) -> None:
+def test_two_runs_may_note_the_same_rejects_in_parallel(postgres: Server, second: Sequence[str]) -> None:
     """The second one has compared before the first one commits, in whatever order it found them: both end well."""
     url = postgres.emptied()
     one, other = open_store(url), open_store(url)

@@ -49,7 +49,7 @@ def test_the_same_is_asked_for_once_at_a_time(store: Store) -> None:
 
 
 def test_two_who_press_at_the_same_moment_share_a_request(store: Store) -> None:
-    """Whoever comes second gets the request of the first."""
+    """A second caller gets the request of the first."""
     with ThreadPoolExecutor(8) as pool:
         asked = list(pool.map(lambda n: ask(store, HERE, "sync", USERS, f"person {n}"), range(16)))
     assert len({request.id for request, _ in asked}) == 1
@@ -92,7 +92,7 @@ def test_a_request_that_waits_is_cancelled_immediately(store: Store) -> None:
 
 
 def test_one_that_was_taken_is_cancelled_by_its_run(store: Store) -> None:
-    """Until then it is open; where no run is there to do it, it is ended at once."""
+    """Until then it is open; without a run to do it, it is ended immediately."""
     number = ask(store, HERE, "sync", USERS, "Ana")[0].id
     assert take(store, number)
     assert not is_cancelled(store, number)

@@ -67,7 +67,7 @@ def test_a_year_of_nights_keeps_the_store_level(store: Store) -> None:
     assert [event.source_id for event in here(store).events.open_events(10)] == ["waiting"]
 
 
-def test_a_night_has_an_end_and_the_next_one_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_night_has_an_end_and_the_next_one_continues(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that was never pruned is pruned in bounded parts; each part may be the last before an interruption."""
     monkeypatch.setattr(retention, "A_NIGHT", 10)
     current(store)

@@ -36,7 +36,7 @@ def test_instants_round_trip_and_sort(store: Store, first: datetime, second: dat
 
 
 def test_a_naive_time_is_refused(store: Store) -> None:
-    """Nobody could say which zone it was meant in."""
+    """Its zone is unknown."""
     with pytest.raises(StatementError, match="aware times only"):
         here(store).syncs.begin(observed_at=at(1).replace(tzinfo=None), at=at(1))
 

@@ -1,4 +1,4 @@
-"""The key of a pair is short, the same in every process, and stays as it is once rows have it."""
+"""The key of a pair is short, the same in every process, and stays unchanged once rows have it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ACCOUNTS = "clockify:64a687e28ac4aff5890fb3b1 generic:https://api.example.com/sn
 
 
 def test_the_key_of_a_new_pair_is_short_and_the_same_everywhere(url: str, store: Store) -> None:
-    """A look notes nothing; who uses the pair notes what the key stands for, however many do."""
+    """A look notes nothing; a use of the pair notes what the key means, however many there are."""
     key = pair_key(store, ACCOUNTS)
     assert len(key) == 12
     with store.reading() as tx:

@@ -124,7 +124,7 @@ def test_set_ups_of_other_names_are_others(store: Store) -> None:
 
 
 def test_a_draft_is_published_or_discarded_whole(store: Store) -> None:
-    """There is one; who works on an older one is refused; a transaction that fails leaves it as it is."""
+    """There is one; who works on an older one is refused; a transaction that fails leaves it unchanged."""
     base = put_current(store, "", "a: 1\n", MINE, expected=0)
     first = put_draft(store, "", "a: 2\n", MINE, base_id=base, expected=None)
     with pytest.raises(ChangedMeanwhile):
@@ -145,7 +145,7 @@ def test_a_draft_is_published_or_discarded_whole(store: Store) -> None:
 
 
 def test_old_versions_are_pruned(store: Store) -> None:
-    """Those that are past and old, but for the newest, what came from a file, and what a draft was begun on."""
+    """Those that are past and old, but for the newest, what came from a file, and what a draft was started on."""
     current = put_current(store, "", "a: 0\n", Change("ann", AT, "", "hash"), expected=0)
     for number in range(30):
         current = put_current(store, "", f"a: {number}\n", MINE, expected=current)
@@ -158,7 +158,7 @@ def test_old_versions_are_pruned(store: Store) -> None:
 
 
 def test_a_file_is_imported_once(home: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """With the database; it is renamed, the import is in the audit trail, and the settings are as they were."""
+    """With the database; it is renamed, the import is in the audit trail, and the settings are unchanged."""
     before = load_settings({"SYNC_HOME": str(home)}, root=home.parent, document=REAL)
     caplog.set_level(logging.INFO)
     found = load(home)
@@ -212,7 +212,7 @@ def test_a_file_that_cannot_be_renamed_is_remembered(home: Path, caplog: pytest.
 def test_a_file_that_goes_back_to_what_was_imported_before_is_named(
     home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It cannot be renamed, and says something else than the set-up that was imported since."""
+    """It cannot be renamed, and differs from the set-up that was imported since."""
     (home / "setup.imported.yaml").write_text("# of an earlier import\n")
     first = load(home)
     free = REAL.replace("paid", "free")
@@ -259,7 +259,7 @@ def test_who_uses_the_environment_alone_has_no_row(tmp_path: Path) -> None:
 
 
 def test_a_database_that_others_may_write_gives_no_set_up(home: Path) -> None:
-    """It says where keys are sent; without a set-up in it, it says nothing of that kind."""
+    """It states where keys are sent; without a set-up in it, it does not."""
     load(home)
     database = home / "sync.db"
     database.chmod(database.stat().st_mode | stat.S_IWOTH)

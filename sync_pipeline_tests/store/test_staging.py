@@ -1,4 +1,4 @@
-"""A batch beside what is known: duplicates, absence, merge and what is pending."""
+"""A batch next to what is known: duplicates, absence, merge and what is pending."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_only_changed_records_are_written(store: Store) -> None:
 
 
 def test_an_older_read_never_replaces_a_newer_one(store: Store) -> None:
-    """Whatever an old batch says, rows of a newer read stay unchanged."""
+    """Whatever an old batch holds, rows of a newer read stay unchanged."""
     merge(store, [row("a", "new"), row("same")], 5)
 
     assert merge(store, [row("a", "old"), row("same"), row("b")], 3) == MergeCounts(new=1, unchanged=1, newer=1)
@@ -117,7 +117,7 @@ def test_a_record_that_comes_back_is_wanted_again(store: Store) -> None:
 
 
 def test_leaving_the_scope_by_a_rule_is_not_a_deletion(store: Store) -> None:
-    """An excluded record carries its rule and is not pending; a new one is not stored. It is missed while it stands there."""
+    """An excluded record carries its rule and is not pending; a new one is not stored. It is missed while it is there."""
     deliver(store, [row("a")])
     merge(store, [row("a", "v2")], 2)
     batch = [row("a", "v3", status="excluded", rule="running"), row("new", status="excluded", rule="running")]
@@ -138,7 +138,7 @@ def test_leaving_the_scope_by_a_rule_is_not_a_deletion(store: Store) -> None:
 
 
 def test_a_delivered_record_that_becomes_invalid_keeps_its_last_good_state(store: Store) -> None:
-    """A rejected row changes nothing, but proves that the record is not gone."""
+    """A rejected row changes nothing, but proves that the record is not deleted."""
     deliver(store, [row("a")])
     here(store).mark_deleted(dict.fromkeys(["a"], 2), at(2))
 
@@ -255,7 +255,7 @@ def test_a_refusal_ends_when_its_record_only_waits(store: Store) -> None:
 
 
 def test_a_reject_does_not_outlive_the_day_its_record_has_left(store: Store) -> None:
-    """Met on another day it was judged there; what is said of other records, or was said since, stays."""
+    """Met on another day it was judged there; what is reported about other records, or was reported since, stays."""
     said = [Reject(key, "end", "valid_values", "no", None, "2024-04-01") for key in ("moved", "there", "since")]
     here(store).rejects.replace(None, said[:2], None, at(1), read_no=1)
     here(store).rejects.replace(MARCH, [], None, at(2), read_no=2)
@@ -308,7 +308,7 @@ def test_what_unchanged_fields_were_made_from_is_noted_once(store: Store) -> Non
     assert [known for page in here(store).scan() for known in page] == [before]
 
 
-def test_only_what_is_delivered_as_it_was_read_is_unchanged(store: Store) -> None:
+def test_only_what_is_delivered_as_read_is_unchanged(store: Store) -> None:
     """Not what is pending, refused, rejected, deleted, missing or excluded, nor what is made otherwise by now."""
     ids = ("fine", "pending", "refused", "rejected", "deleted", "missing", "excluded", "source", "mapping")
     load(store, [made(key) for key in ids], 1)
@@ -424,7 +424,7 @@ def test_a_merge_larger_than_one_transaction_is_complete(store: Store) -> None:
     assert merge(store, [*rows[:-1], row("20000", "v2")], 2) == MergeCounts(changed=1, unchanged=20_000)
 
 
-def test_staging_locks_nobody_out(tmp_path: Path) -> None:
+def test_staging_locks_no_one_out(tmp_path: Path) -> None:
     """Filling and reading a batch neither waits for a writer nor keeps one waiting."""
     path = tmp_path / "store.db"
     store = open_store(f"sqlite:///{path}", timeout=0.05)
@@ -443,7 +443,7 @@ def test_staging_locks_nobody_out(tmp_path: Path) -> None:
     store.close()
 
 
-def test_two_batches_at_once_do_not_meet(store: Store) -> None:
+def test_two_batches_in_parallel_do_not_meet(store: Store) -> None:
     """Each staging has a connection of its own and leaves nothing behind."""
     with here(store).staging(read_no=9) as one, Ledger(store, HERE, "users").staging() as two:
         one.add([row("a")])
@@ -549,7 +549,7 @@ def test_what_a_read_by_id_found_lately_is_absent_only_when_one_misses_it(store:
 
 
 def test_news_is_what_a_batch_would_add_or_change(store: Store) -> None:
-    """Not so a row as it is stored, one that is older than what is stored, a reject, or an exclusion that is known."""
+    """Not so a row equal to the stored one, one that is older than what is stored, a reject, or an exclusion that is known."""
     kept = ["same", "changed", "newer", "rejected", "left", "absent", "other"]
     deliver(store, [row(key) for key in kept])
     merge(store, [row("out", status="excluded", rule="running"), row("left")], 2)

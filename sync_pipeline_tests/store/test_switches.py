@@ -7,7 +7,7 @@ from sync_pipeline.store.switches import Switch, read_switch, turn, turn_all_off
 from sync_pipeline_tests.store.batch import HERE, THERE, at
 
 
-def test_a_switch_that_nobody_turned(store: Store) -> None:
+def test_a_switch_that_was_never_turned(store: Store) -> None:
     """There is none."""
     assert read_switch(store, HERE) is None
 
@@ -34,7 +34,7 @@ def test_it_is_on_for_one_configuration(store: Store) -> None:
 
 
 def test_all_of_them_are_turned_off(store: Store) -> None:
-    """Those that are on; who turned another one off before is still told."""
+    """Those that are on; who turned another one off before is still reported."""
     turn(store, HERE, "f1", on=True, by="ann", at=at(1))
     turn(store, THERE, "f2", on=False, by="ann", at=at(1))
     turn_all_off(store, by="bob", at=at(2))

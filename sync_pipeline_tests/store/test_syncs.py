@@ -13,7 +13,7 @@ def _begin(store: Store, hour: int, **more: object) -> int:
 
 
 def test_a_sync_is_kept_with_its_figures(store: Store) -> None:
-    """What goes in comes out, by run."""
+    """What is stored is returned, by run."""
     sync = _begin(store, 1, partitions=("2024-03-01", "2024-03-02"), run_id="r1", fingerprint="f1", read_no=4)
     here(store).syncs.finish(sync, "success", {"created": 3, "updated": 0}, 7, at(2))
     _begin(store, 3, run_id="r2")
@@ -39,7 +39,7 @@ def test_a_sync_is_kept_with_its_figures(store: Store) -> None:
     assert [found.id for found in syncs.by_run(store, ["r2", "r1"])] == [sync, sync + 1]
 
 
-def test_status_tells_the_last_sync_and_the_last_success(store: Store) -> None:
+def test_status_shows_the_last_sync_and_the_last_success(store: Store) -> None:
     """A dry run is not a sync."""
     first = _begin(store, 1)
     here(store).syncs.finish(first, "success", {}, 1, at(1))

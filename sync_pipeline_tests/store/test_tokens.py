@@ -1,4 +1,4 @@
-"""One pair for all processes: encrypted, replaced whole, renewed by one of many, lost for good when it is lost."""
+"""One pair for all processes: encrypted, replaced whole, renewed by one of many, lost permanently when it is lost."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ class Users:
             for process in started:
                 process.stdin.write("\n")
                 process.stdin.flush()
-            told = [process.communicate()[0].strip() for process in started]
-            return [(process.returncode, line) for process, line in zip(started, told, strict=True)]
+            answers = [process.communicate()[0].strip() for process in started]
+            return [(process.returncode, line) for process, line in zip(started, answers, strict=True)]
 
 
 def test_a_pair_is_kept_encrypted(store: Store, vault: StoredVault) -> None:
-    """It comes back as it was; the table holds nothing readable of it but when it ends."""
+    """It comes back unchanged; the table holds nothing readable of it but when it ends."""
     assert vault.read() is None
     vault.keep(PAIR)
     assert vault.read() == PAIR
@@ -109,7 +109,7 @@ def test_a_pair_is_kept_encrypted(store: Store, vault: StoredVault) -> None:
 
 
 def test_a_lost_pair_leaves_its_reason(vault: StoredVault) -> None:
-    """The secrets are gone, the reason is there for everybody, and a new consent replaces it."""
+    """The secrets are deleted, the reason is visible to everyone, and a new consent replaces it."""
 
     async def work() -> None:
         async with vault.lock():
@@ -125,7 +125,7 @@ def test_a_lost_pair_leaves_its_reason(vault: StoredVault) -> None:
 
 
 def test_pairs_of_other_accounts_are_others(store: Store, vault: StoredVault) -> None:
-    """Place and name tell them apart, also for the lock."""
+    """Place and name distinguish them, also for the lock."""
     other = StoredVault(store, open_keyring(ENCRYPTION_KEY, Path("unused")), PLACE + " 2")
     vault.keep(PAIR)
 
@@ -156,17 +156,17 @@ def test_one_of_many_processes_renews_the_pair(url: str, vault: StoredVault, san
     assert token_requests(sandbox) - before == 1
 
 
-def test_a_pair_that_died_with_its_process_is_told(url: str, vault: StoredVault, sandbox: Running) -> None:
-    """Killed with -9 between answer and vault: the next one finds the token spent, once; then nobody sends anything."""
+def test_a_pair_that_died_with_its_process_is_reported(url: str, vault: StoredVault, sandbox: Running) -> None:
+    """Killed with -9 between answer and vault: the next one finds the token spent, once; then no one sends anything."""
     vault.keep(ended(authorized(sandbox)))
     users = Users(url, sandbox)
 
     assert users.read(1, end="killed") == [(-signal.SIGKILL, "")]
-    (told,) = {line for _, line in users.read(3)}
-    assert told.endswith("Authorize again.")
+    (message,) = {line for _, line in users.read(3)}
+    assert message.endswith("Authorize again.")
     assert isinstance(vault.read(), Lost)
     sandbox.world.stats.clear()
-    assert users.read(1) == [(0, told)]
+    assert users.read(1) == [(0, message)]
     assert sandbox.world.stats.requests.total() == 0
 
     vault.keep(authorized(sandbox))
@@ -174,7 +174,7 @@ def test_a_pair_that_died_with_its_process_is_told(url: str, vault: StoredVault,
 
 
 def test_waiting_ends_when_the_process_that_renews_is_killed(url: str, vault: StoredVault, sandbox: Running) -> None:
-    """The lock dies with its process: all who wait go on, and learn that the pair is lost."""
+    """The lock dies with its process: all who wait continue, and are told that the pair is lost."""
     vault.keep(ended(authorized(sandbox)))
     ends = Users(url, sandbox).read(3, end="killed")
     assert min(code for code, _ in ends) == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""How many writes there were: never fewer than before, and each counted once, whatever was deleted and whoever counts."""
+"""How many writes there were: never fewer than before, and each counted once, whatever was deleted and in every process."""
 
 from __future__ import annotations
 

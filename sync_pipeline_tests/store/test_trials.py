@@ -12,10 +12,10 @@ REPORT = {"entities": {"users": {"total": 3}}, "checks": []}
 def test_a_trial_from_its_beginning_to_its_end(store: Store) -> None:
     """Under way it has no outcome but shows what was found so far; at its end it has both."""
     trial = begin_trial(store, HERE, "f1", "dry_run", "ann", at(1))
-    begun = trial_of(store, trial)
-    assert begun is not None
-    assert (begun.outcome, begun.finished_at, begun.report) == (None, None, {})
-    assert (begun.fingerprint, begun.kind, begun.by, begun.begun_at) == ("f1", "dry_run", "ann", at(1))
+    stored = trial_of(store, trial)
+    assert stored is not None
+    assert (stored.outcome, stored.finished_at, stored.report) == (None, None, {})
+    assert (stored.fingerprint, stored.kind, stored.by, stored.begun_at) == ("f1", "dry_run", "ann", at(1))
     note_progress(store, trial, {"doing": "users"})
     assert (seen := trial_of(store, trial)) is not None
     assert (seen.outcome, seen.report) == (None, {"doing": "users"})

@@ -1,4 +1,4 @@
-"""An upgrade costs nothing: this version starts on an install of the one before and goes on where that was."""
+"""An upgrade costs nothing: this version starts on an install of the one before and continues where that was."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def us(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Install]:
 
 
 def test_it_migrates_stays_live_and_writes_nothing(us: Install) -> None:
-    """The switch and the passed trial hold for the configuration as it is hashed now; a whole sync sends no record."""
+    """The switch and the passed trial hold for the configuration as hashed now; a whole sync sends no record."""
     before = contents(us)
     us.forget_stats()
     with us.session() as session:
@@ -103,7 +103,7 @@ def test_history_partitions_and_sensor_states_are_kept(us: Install, monkeypatch:
         assert states["time_entries"].instigator_data.cursor  # type: ignore[union-attr]
         with us.session() as session:
             session.now = lambda: us.written_at
-            # Versions before facts kept none: those days are read once more, the newest first, and nothing else is.
+            # Versions before facts kept none: those days are read again, the newest first, and nothing else is.
             whole = (us.days.first.isoformat(), us.days.last.isoformat())
             lacking = session.ledger("time_entries").loads.without_facts(whole)
             asked = [(found.job_name, found.tags[RANGE_END]) for found in first_requests(instance, session)]
@@ -141,7 +141,7 @@ def selector(sensor: str) -> str:
 
 
 def contents(us: Install, url: str = "") -> dict[str, list[Any]]:
-    """What an upgrade has to leave as it is."""
+    """What an upgrade has to leave unchanged."""
     engine = create_engine((url or us.settings().store_url).replace("postgresql://", "postgresql+psycopg://"))
     with engine.connect() as connection:
         found = {name: [tuple(row) for row in connection.execute(text(query))] for name, query in KEPT.items()}

@@ -204,10 +204,10 @@ def pack(root: Path, file: Path) -> None:
     with tarfile.open(file, "w:xz", preset=9) as archive:
         for path in sorted(root.rglob("*")):
             if path.is_file() and not path.name.endswith(LEFT_OUT) and "__pycache__" not in path.parts:
-                archive.add(path, path.relative_to(root), filter=_nobody)
+                archive.add(path, path.relative_to(root), filter=_anonymous)
 
 
-def _nobody(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member
@@ -271,7 +271,7 @@ def main() -> None:
     """Write both installs."""
     output = Path(sys.argv[1])
     output.mkdir(parents=True, exist_ok=True)
-    root = Path(tempfile.mkdtemp(prefix="install-"))  # TMPDIR says where; the path is in the history of runs
+    root = Path(tempfile.mkdtemp(prefix="install-"))  # TMPDIR decides where; the path is in the history of runs
     for dialect in sys.argv[2:] or ("sqlite", "postgresql"):
         with server() if dialect == "postgresql" else nullcontext("") as url:
             write(root / dialect, url)

@@ -26,7 +26,7 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @dataclass
 class Clock:
-    """A clock that stands still until time is let pass."""
+    """A clock that stops until time is advanced."""
 
     at: datetime = START
 
@@ -62,7 +62,7 @@ class Sender:
         event: str = UPDATED,
         **headers: str,
     ) -> httpx.Response:
-        """One delivery; what is not said is right."""
+        """One delivery; what is not given is valid."""
         raw = content if content is not None else json.dumps(entry("e1") if body is None else body).encode()
         return self.client.post(
             self.url + (path or self.hook.path(WORKSPACE)),
@@ -80,7 +80,7 @@ class Sender:
         return sum(one.open + one.closed for one in counts(self.hooks.store, HERE).values())
 
     def figures(self) -> dict[str, float]:
-        """What /metrics says, by its name without the prefix."""
+        """The samples of /metrics, by name without the prefix."""
         text = self.client.get(f"{self.url}/metrics").raise_for_status().text
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name.removeprefix("sync_pipeline_webhooks_"): float(value) for name, _, value in lines}

@@ -34,7 +34,7 @@ def explained() -> dict[str, str]:
 
 
 def test_every_event_is_named_or_explained() -> None:
-    """Each of the 51 events a webhook can ask for is about an entity, or the docs say why it is not; no other is."""
+    """Each of the 51 events a webhook can ask for is about an entity, or the docs state why it is not; no other is."""
     assert set(SHIPPED.subjects).isdisjoint(explained())
     assert {*SHIPPED.subjects, *explained()} == set(EVENTS)
     assert len(SHIPPED.subjects) + len(explained()) == 51
@@ -72,7 +72,7 @@ def test_an_event_names_its_record(kind: str, entity: str | None) -> None:
 
 
 def test_a_fifth_entity_names_its_events_in_its_file(tmp_path: Path) -> None:
-    """They take their place among those of the others, and the id is where the file says."""
+    """They take their place among those of the others, and the id is where the file defines it."""
     (tmp_path / "tags.yaml").write_text(FIFTH)
     events = WebhookEvents.of(load_specs(tmp_path).values())
     assert [event for event in events.order if event not in WORTH_MOST_FIRST] == ["TAG_UPDATED", "NEW_TAG"]
@@ -120,7 +120,7 @@ def constants(source: str) -> Iterator[str]:
 
 
 def test_webhooks_are_no_part_of_the_fingerprint(tmp_path: Path) -> None:
-    """An install stays live whatever its files say about events, and the shipped ones have the fingerprints they had."""
+    """An install stays live whatever its files state about events, and the shipped ones have the fingerprints they had."""
     assert {name: spec.fingerprint for name, spec in load_specs().items()} == {
         "locations": "767ee73b705e5d39",
         "users": "70f62d2c07e48968",

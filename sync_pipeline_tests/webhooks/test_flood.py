@@ -29,7 +29,7 @@ CONNECTIONS = 50
 
 
 async def flood(sender: Sender, bodies: Sequence[bytes], connections: int) -> Counter[str]:
-    """Deliver all bodies over so many connections at once; how often each answer came."""
+    """Deliver all bodies over so many connections in parallel; how often each answer came."""
     host, port = sender.url.removeprefix("http://").split(":")
     fields = {"host": "x", **delivery_headers(sender.hook.token)}
     head = f"POST {sender.hook.path(WORKSPACE)} HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in fields.items())
@@ -63,7 +63,7 @@ def test_a_flood_loses_nothing_and_doubles_nothing(sender: Sender) -> None:
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_what_does_not_fit_is_asked_to_come_back(hooks: HookStore) -> None:
-    """With room for few, accepted and kept are the same number; the others are told 503, and come back."""
+    """With room for few, accepted and kept are the same number; the others are answered 503, and come back."""
     hook = add_hook(hooks, UPDATED)
     limits = InboxLimits(events=5, batch=5)
     with delivering(hooks, hook, ReceiverOptions(workspace=WORKSPACE, limits=limits)) as sender:
@@ -116,7 +116,7 @@ def test_memory_is_bounded_by_bytes_as_well() -> None:
 
 
 def test_a_writer_that_fails_answers_everybody(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody waits for ever, and the next batch is written."""
+    """No one waits forever, and the next batch is written."""
     seen: list[str] = []
 
     def write(batch: Sequence[Received]) -> list[bool]:

@@ -1,4 +1,4 @@
-"""The receiver keeps what Clockify signed and nothing else, and says what it did."""
+"""The receiver keeps what Clockify signed and nothing else, and reports what it did."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PATIENCE = 60.0
 
 
 def test_a_delivery_is_kept_before_it_is_answered(sender: Sender) -> None:
-    """200 means committed: another connection sees it at once, body and all."""
+    """200 means committed: another connection sees it immediately, body and all."""
     answer = sender.send(entry("e1", description="Grüße"))
 
     assert (answer.status_code, answer.json()) == (200, {"status": "stored"})
@@ -127,7 +127,7 @@ def test_a_giant_body_without_a_length_is_cut_off(sender: Sender) -> None:
 
 
 def test_a_body_that_breaks_off_changes_nothing(sender: Sender) -> None:
-    """Whoever hangs up halfway has delivered nothing."""
+    """A sender that hangs up halfway has delivered nothing."""
     host, port = sender.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as raw:
         raw.sendall(
@@ -155,7 +155,7 @@ def test_an_unknown_event_is_kept_and_not_to_do(sender: Sender) -> None:
 
 @pytest.mark.parametrize("bad", [None, 7, "", "../users", "x" * 65, "nul\0"])
 def test_an_id_that_cannot_be_asked_for_is_none(sender: Sender, bad: object) -> None:
-    """The event still says that something of its entity changed."""
+    """The event still reports that something of its entity changed."""
     assert sender.send(entry("e1") | {"id": bad}).status_code == 200
     assert [one.source_id for one in sender.inbox()] == [None]
 
@@ -167,7 +167,7 @@ def test_a_body_need_not_name_the_workspace(sender: Sender) -> None:
 
 
 def test_both_tokens_are_good_after_a_rotation(sender: Sender, clock: Clock) -> None:
-    """The new one at once, the old one for an hour, any older one never; without a restart."""
+    """The new one immediately, the old one for an hour, any older one never; without a restart."""
     sender.send(entry("e1"))
     rotated = sender.hook.with_token("second", clock.now())
     sender.hooks.save(rotated, clock.now())
@@ -185,7 +185,7 @@ def test_both_tokens_are_good_after_a_rotation(sender: Sender, clock: Clock) -> 
     assert sender.send(entry("later"), token="signing-secret").status_code == 401
 
 
-def test_a_hook_registered_meanwhile_is_known_at_once(sender: Sender) -> None:
+def test_a_hook_registered_meanwhile_is_known_immediately(sender: Sender) -> None:
     """The receiver runs before anything is subscribed."""
     fresh = add_hook(sender.hooks, DELETED, "another-secret")
 
@@ -211,7 +211,7 @@ def test_a_restart_keeps_what_was_accepted(sender: Sender, hooks: HookStore) -> 
 
 
 def test_health_and_metrics(sender: Sender) -> None:
-    """Both say that the database answers and what is to do."""
+    """Both report whether the database answers and what is to do."""
     sender.send(entry("e1"))
     sender.send({"id": "p1"}, event="PROJECT_UPDATED")
 
@@ -236,8 +236,8 @@ def test_a_database_that_is_locked_costs_no_event(store: Store, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_database_that_is_gone_is_told(store: Store, tmp_path: Path) -> None:
-    """/healthz turns 503, /metrics still answers, a delivery is asked to come back; nothing tells where it lay."""
+def test_a_missing_database_is_reported(store: Store, tmp_path: Path) -> None:
+    """/healthz turns 503, /metrics still answers, a delivery is asked to come back; nothing reveals the cause."""
     hooks = HookStore(store, open_keyring("", tmp_path / "encryption.key"), HERE)
     with delivering(hooks, add_hook(hooks, UPDATED)) as sender:
         store.engine.dispose()
@@ -252,7 +252,7 @@ def test_a_database_that_is_gone_is_told(store: Store, tmp_path: Path) -> None:
         assert sender.send().status_code == 503
 
 
-def test_a_wrong_key_is_told_at_the_start(hooks: HookStore, tmp_path: Path) -> None:
+def test_a_wrong_key_is_reported_at_the_start(hooks: HookStore, tmp_path: Path) -> None:
     """Not at the first delivery."""
     add_hook(hooks, UPDATED)
     other = HookStore(hooks.store, open_keyring("", tmp_path / "other.key"), HERE)
@@ -261,7 +261,7 @@ def test_a_wrong_key_is_told_at_the_start(hooks: HookStore, tmp_path: Path) -> N
         serve(other, ReceiverOptions(workspace=WORKSPACE), port=0)
 
 
-def test_a_port_in_use_is_told(sender: Sender, hooks: HookStore) -> None:
+def test_a_port_in_use_is_reported(sender: Sender, hooks: HookStore) -> None:
     """With the way out."""
     port = int(sender.url.rpartition(":")[2])
 
@@ -286,7 +286,7 @@ def test_dns_rebinding_learns_nothing(sender: Sender) -> None:
 
 
 def test_a_delivery_through_a_proxy_is_taken(sender: Sender) -> None:
-    """Its Host is the public name; path and token verify it, whatever a browser would say beside them."""
+    """Its Host is the public name; path and token verify it, whatever a browser would send with them."""
     assert sender.send(entry("e1"), Host="hooks.example.com").json() == {"status": "stored"}
     answer = sender.send(entry("e2"), token="guessed", Origin="https://evil.example", Sec_Fetch_Site="cross-site")
     assert answer.status_code == 401
@@ -296,7 +296,7 @@ def test_a_delivery_through_a_proxy_is_taken(sender: Sender) -> None:
 def test_a_receiver_ends_when_a_newer_version_has_migrated_its_database(
     hooks: HookStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It keeps the database open for weeks, and would go on writing to it as it knows it."""
+    """It keeps the database open for weeks, and would continue writing to it as it knows it."""
     monkeypatch.setattr(server, "SCHEMA_SECONDS", 0.01)
     with ThreadPoolExecutor(1) as pool:
         ready = Event()
@@ -345,8 +345,8 @@ def test_ctrl_c_at_any_line_ends_the_receiver(hooks: HookStore, monkeypatch: pyt
     monkeypatch.setattr(uvicorn.Server, "run", lambda *_args, **_more: None)
     ended, is_over, lines = Event(), Event(), count(1)
 
-    def watch(_current: object, _server: object, told: Event, *_more: object) -> None:
-        while not (told.wait(0.05) or is_over.is_set()):  # after Ctrl-C `serve` may not come to set `told`
+    def watch(_current: object, _server: object, stop: Event, *_more: object) -> None:
+        while not (stop.wait(0.05) or is_over.is_set()):  # after Ctrl-C `serve` may not come to set it
             pass
 
     monkeypatch.setattr(server, "_until_newer", watch)

@@ -1,4 +1,4 @@
-"""Subscribing finds what is there, mends it when asked, and never makes a second one."""
+"""Subscribing finds what is there, repairs it when asked, and never makes a second one."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Office:
         return by_event
 
     def foreign(self, event: str = "NEW_TAG", **fields: Any) -> Json:
-        """Somebody else's webhook."""
+        """Someone else's webhook."""
         body = {"name": "theirs", "url": "https://theirs.example.com", "webhookEvent": event, **fields}
         made: Json = self.team.clockify(
             "POST", "/webhooks", {**body, "triggerSourceType": "WORKSPACE_ID", "triggerSource": []}
@@ -102,7 +102,7 @@ def actions(report: Registered) -> set[str]:
 
 
 def test_what_is_worth_most_is_subscribed_once(office: Office) -> None:
-    """Ten on a paid plan, at addresses nobody can guess; a second time it is one request and nothing new."""
+    """Ten on a paid plan, at addresses no one can guess; a second time it is one request and nothing new."""
     report = office.register()
 
     there = office.at_clockify()
@@ -131,7 +131,7 @@ def test_nothing_that_is_shown_is_a_secret(office: Office) -> None:
 
 
 def test_a_free_plan_has_room_for_three(people: Team, office: Office, tmp_path: Path) -> None:
-    """New and changed time; what somebody else has taken is not there, and it is said."""
+    """New and changed time; what someone else has taken is not there, and that is reported."""
     people.control("POST", "options", {"plan": "free"})
     office.foreign()
     with office_of(people, tmp_path, CLOCKIFY_PLAN="free") as free:
@@ -143,14 +143,14 @@ def test_a_free_plan_has_room_for_three(people: Team, office: Office, tmp_path: 
 
 
 def test_others_take_room_on_a_paid_plan_too(office: Office) -> None:
-    """Ten webhooks a user, whoever uses them."""
+    """Ten webhooks a user, for all programs together."""
     office.foreign()
 
     assert len(office.register().hooks) == 9
     assert actions(office.register()) == {"kept"}
 
 
-def test_a_refusal_is_told(office: Office) -> None:
+def test_a_refusal_is_reported(office: Office) -> None:
     """Clockify knows the limit best: what it took stays, what it refused is named."""
     report = office.register(limit=18)
 
@@ -176,7 +176,7 @@ def test_a_refused_event_keeps_no_other_from_being_registered(office: Office) ->
 
 
 def test_what_stops_half_way_names_what_is_registered_and_what_is_not(office: Office) -> None:
-    """The key is refused after two: nothing more is tried, no event is said to have found no room."""
+    """The key is refused after two: nothing more is tried, no event is reported as having found no room."""
     office.register(limit=2)
     office.team.fault("status", "POST */webhooks", status=403, body={"message": "Access Denied", "code": 403})
     report = office.register(limit=4)
@@ -193,7 +193,7 @@ def test_what_stops_half_way_names_what_is_registered_and_what_is_not(office: Of
 
 
 def test_a_hook_that_cannot_be_moved_is_named(office: Office) -> None:
-    """It goes on delivering to the old address, which nobody may take for success."""
+    """It continues delivering to the old address, which no one may take for success."""
     office.register(limit=3)
     office.team.fault("status", "PUT */webhooks/*", status=400, body={"message": "No", "code": 501}, count=1)
     report = office.register("https://new.example.com", limit=3)
@@ -269,7 +269,7 @@ def test_a_double_at_our_address_is_taken_away(office: Office) -> None:
 
 
 def disable(office: Office) -> str:
-    """Register one hook at an address where nobody answers, and let a delivery fail; the hook's id."""
+    """Register one hook at an address where no one answers, and let a delivery fail; the hook's id."""
     office.team.control("POST", "webhooks", {"disable_after": 1, "retry_delays": []})
     office.register(DEAD, limit=1)
     entry = office.team.entries()[0]
@@ -279,7 +279,7 @@ def disable(office: Office) -> str:
 
 
 @pytest.mark.parametrize("put_enables", [True, False])
-def test_a_hook_clockify_gave_up_is_told_and_switched_on(office: Office, put_enables: bool) -> None:
+def test_a_hook_clockify_gave_up_is_reported_and_switched_on(office: Office, put_enables: bool) -> None:
     """Saved again, or replaced where saving does not help; only when asked to."""
     old = disable(office)
     office.team.control("POST", "webhooks", {"put_enables": put_enables})
@@ -296,7 +296,7 @@ def test_a_hook_clockify_gave_up_is_told_and_switched_on(office: Office, put_ena
 
 
 def test_what_the_plan_switched_off_stays_off(office: Office) -> None:
-    """After a downgrade only Clockify's plan can switch it on: told, not tried."""
+    """After a downgrade only Clockify's plan can switch it on: reported, not tried."""
     office.register()
     office.team.control("POST", "options", {"plan": "free"})
 
@@ -423,7 +423,7 @@ def test_an_address_that_will_do(url: str, clockify: str, base: str) -> None:
 
 
 def test_a_hook_is_recognisable_in_clockifys_pages(office: Office) -> None:
-    """Its name says whose it is and what for."""
+    """Its name states whose it is and what for."""
     office.register(limit=1)
 
     assert office.at_clockify()[UPDATED]["name"] == name_of(UPDATED) == "sync TIME_ENTRY_UPDATED"

@@ -15,7 +15,7 @@ from sync_pipeline_tests.harness import team
 
 
 def test_the_accounts_are_those_that_the_set_up_names(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A change is noticed. One that cannot be used yet leaves everything as it was, with one warning, and is tried again."""
+    """A change is noticed. One that cannot be used yet leaves everything unchanged, with one warning, and is tried again."""
     with team(tmp_path / "team") as us:
         first = us.settings()
     other = replace(first, clockify_workspace_id="w2")

@@ -40,7 +40,7 @@ class App:
     options: ReceiverOptions | None = None
 
     def send(self, event: str, body: Any, *, signed: bytes | None = None, header: str | None = None) -> httpx.Response:
-        """One delivery; what is not said is right."""
+        """One delivery; what is not given is valid."""
         raw = json.dumps(body).encode()
         signature = base64.b64encode(KEY.sign(raw if signed is None else signed)).decode()
         headers = {"content-type": "application/json", "x-ghl-signature": signature if header is None else header}
@@ -152,7 +152,7 @@ def test_two_receivers_keep_a_delivery_once(app: App, hooks: HookStore, clock: C
         body, store = about("loc1", 1), hooks.store
         assert app.send(RENAMED, body).json() == {"status": "stored"}
         (event,) = app.sender.inbox("locations")
-        mark_attempt(store, [event.id], clock.now())  # a run has it: what says the same is news from now on
+        mark_attempt(store, [event.id], clock.now())  # a run has it: what has the same content is news from now on
         assert other.send(RENAMED, body).json() == {"status": "duplicate"}
         assert other.send(RENAMED, {**body, "name": "else"}).json() == {"status": "duplicate"}
         with ThreadPoolExecutor(8) as senders:

@@ -33,8 +33,8 @@ def clockify() -> rsa.RSAPrivateKey:
 
 
 @pytest.fixture(scope="module")
-def somebody() -> rsa.RSAPrivateKey:
-    """Somebody else's private key."""
+def stranger() -> rsa.RSAPrivateKey:
+    """Someone else's private key."""
     return rsa.generate_private_key(65537, 2048)
 
 
@@ -136,7 +136,7 @@ def test_the_issuer_must_be_there(clockify: rsa.RSAPrivateKey, tmp_path: Path) -
 
 
 def test_only_clockifys_rsa_signature_counts(
-    clockify: rsa.RSAPrivateKey, somebody: rsa.RSAPrivateKey, tmp_path: Path
+    clockify: rsa.RSAPrivateKey, stranger: rsa.RSAPrivateKey, tmp_path: Path
 ) -> None:
     """Not another key, not an unsigned token, not the public key used as a password, not a changed or broken one."""
     file = tmp_path / "clockify.pem"
@@ -147,7 +147,7 @@ def test_only_clockifys_rsa_signature_counts(
     head, _, tail = good.split(".")
     changed = signed(GOOD | {"sub": "other"}, clockify).split(".")[1]
     forged = {
-        "another key": signed(GOOD, somebody),
+        "another key": signed(GOOD, stranger),
         "unsigned": forgery("none"),
         "with a password": forgery("HS256", pem(clockify)),
         "another hash": signed(GOOD, clockify, "RS512"),
@@ -161,7 +161,7 @@ def test_only_clockifys_rsa_signature_counts(
     assert [name for name, token in forged.items() if key.accepts(token, WORKSPACE, START)] == []
 
 
-def test_a_file_without_the_key_is_told(tmp_path: Path) -> None:
+def test_a_file_without_the_key_is_reported(tmp_path: Path) -> None:
     """Missing, not PEM, or a key of another kind: the setting is named."""
     file = tmp_path / "clockify.pem"
     for content in (None, b"nothing", pem(ec.generate_private_key(ec.SECP256R1()))):

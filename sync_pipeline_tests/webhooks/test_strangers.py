@@ -1,4 +1,4 @@
-"""What a stranger costs the receiver, and what somebody does who knows the secret of one hook."""
+"""What a stranger costs the receiver, and what someone does who knows the secret of one hook."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_guesses_at_the_same_moment_cost_one_read(sender: Sender) -> None:
 
 
 def test_genuine_deliveries_are_known_without_a_read(sender: Sender, clock: Clock) -> None:
-    """While somebody guesses; what is known is read again every ten seconds."""
+    """While someone guesses; what is known is read again every ten seconds."""
     with statements(sender.hooks.store) as seen:
         for number in range(20):
             assert sender.send(entry(f"e{number}")).status_code == 200
@@ -102,7 +102,7 @@ def test_genuine_deliveries_are_known_without_a_read(sender: Sender, clock: Cloc
         assert reads("credentials", seen) == 2
 
 
-def test_a_new_hook_is_known_while_somebody_guesses(sender: Sender, clock: Clock) -> None:
+def test_a_new_hook_is_known_while_someone_guesses(sender: Sender, clock: Clock) -> None:
     """With the first delivery five seconds after the last read that a guess caused: Clockify repeats the ones before."""
     assert sender.send(token="guess").status_code == 401
     fresh = add_hook(sender.hooks, DELETED, "another-secret")
@@ -124,7 +124,7 @@ def test_a_hook_that_cannot_be_read_does_not_stop_the_others(sender: Sender) -> 
 
 
 def test_health_costs_one_count_a_second(sender: Sender, clock: Clock) -> None:
-    """It is open to everybody."""
+    """It is open to everyone."""
     with statements(sender.hooks.store) as seen:
         for _ in range(20):
             assert sender.client.get(f"{sender.url}/healthz").json()["inbox_open"] == 0
@@ -155,14 +155,14 @@ STRANGERS = {
 
 @pytest.mark.parametrize("said", STRANGERS.values(), ids=STRANGERS.keys())
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_delivery_is_answered_beside_1100_strangers(hooks: HookStore, said: bytes) -> None:
+def test_a_delivery_is_answered_next_to_1100_strangers(hooks: HookStore, said: bytes) -> None:
     """All from one address, which is what they have behind a tunnel."""
     with delivering(hooks, add_hook(hooks, UPDATED)) as sender, crowd(sender.url, 1100, said):
         assert sender.send().json() == {"status": "stored"}
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_delivery_is_answered_beside_1100_unfinished_ones(hooks: HookStore) -> None:
+def test_a_delivery_is_answered_next_to_1100_unfinished_ones(hooks: HookStore) -> None:
     """They know path and token, and do not send their bodies."""
     with delivering(hooks, add_hook(hooks, UPDATED)) as sender, crowd(sender.url, 1100, head(sender) + b"{") as others:
         assert sender.send().json() == {"status": "stored"}
@@ -211,7 +211,7 @@ def test_a_hook_fills_only_its_share_of_the_disk(narrow: Sender, clock: Clock) -
 
 
 def test_closed_events_make_room_oldest_first(narrow: Sender, clock: Clock) -> None:
-    """A hook goes on for ever; what is still to do stays."""
+    """A hook continues forever; what is still to do stays."""
     narrow.send(content=big(0))
     for number in range(1, 50):
         assert narrow.send(content=big(number)).status_code == 200

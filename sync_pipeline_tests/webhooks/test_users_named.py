@@ -1,4 +1,4 @@
-"""Clockify sends changes of users only for the users a hook names: the hooks follow who is known, and nobody is missed."""
+"""Clockify sends changes of users only for the users a hook names: the hooks follow who is known, and no one is missed."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ CHANGED = "USER_UPDATED"
 @pytest.fixture
 def us(tmp_path: Path) -> Any:
     """A workspace on a paid plan, never synced."""
-    with team(tmp_path / "team", plan="paid") as everybody:
-        yield everybody
+    with team(tmp_path / "team", plan="paid") as opened:
+        yield opened
 
 
 def hook(us: Team, event: str = CHANGED) -> Json:
@@ -37,12 +37,12 @@ def hook(us: Team, event: str = CHANGED) -> Json:
 
 
 def ids(us: Team) -> set[str]:
-    """Everybody in the workspace."""
+    """Everyone in the workspace."""
     return {user["id"] for user in us.users()}
 
 
 def join(us: Team, name: str) -> str:
-    """Somebody joins the workspace."""
+    """Someone joins the workspace."""
     us.clockify("POST", "/users", {"email": f"{name}@example.org"})
     (user,) = [user for user in us.users() if user["email"] == f"{name}@example.org"]
     us.clockify("PUT", f"/users/{user['id']}", {"status": "ACTIVE"})
@@ -65,7 +65,7 @@ def follow(us: Team) -> tuple[str, int]:
 
 
 def test_hooks_about_users_name_them(us: Team) -> None:
-    """Before the first sync those that Clockify lists; no other hook names anybody; a second time it is one request."""
+    """Before the first sync those that Clockify lists; no other hook names anyone; a second time it is one request."""
     assert register(us) == ["created"] * 10
     assert (hook(us)["triggerSourceType"], set(hook(us)["triggerSource"])) == ("USER_ID", ids(us))
     others = [one for one in us.clockify("GET", "/webhooks")["webhooks"] if one["webhookEvent"] not in OF_USERS]
@@ -88,7 +88,7 @@ def test_who_joins_is_named_once_they_are_known(us: Team) -> None:
     """The next sync of users knows them, the hook follows with two requests; without news there are none."""
     register(us)
     us.sync("users")
-    assert follow(us) == ("", 1)  # the same users as Clockify listed: looked at once
+    assert follow(us) == ("", 1)  # the same users as Clockify listed: compared only once
     late = join(us, "late")
     assert follow(us) == ("", 0)
     us.sync("users")
@@ -107,10 +107,10 @@ def test_who_leaves_needs_no_change(us: Team) -> None:
     register(us)
     us.sync()
     follow(us)
-    gone = join(us, "gone")
+    leaving = join(us, "gone")
     us.sync("users")
     follow(us)
-    us.control("POST", "users", {"id": gone, "remove": True})
+    us.control("POST", "users", {"id": leaving, "remove": True})
     us.sync("users")
     assert follow(us) == ("", 1)
     assert follow(us) == ("", 0)
@@ -179,7 +179,7 @@ def test_without_such_a_hook_nothing_is_asked(us: Team) -> None:
 
 
 def test_the_sensor_has_the_hooks_follow(us: Team, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody joins, no hook tells of it: polling does, and from then on the hook does."""
+    """Someone joins, no hook reports it: polling does, and from then on the hook does."""
     us.sync()
     register(us)
     us.changes["SYNC_POLL_SECONDS"] = "1"

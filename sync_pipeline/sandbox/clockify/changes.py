@@ -1,6 +1,6 @@
 """Entity changes (experimental): what was created, updated or deleted in a window.
 
-Two modes: ``documented`` does what Clockify's text says; ``flaky`` behaves as people have met it - some records
+Two modes: ``documented`` follows Clockify's documentation; ``flaky`` behaves as users have reported it - some records
 missing, truncated deleted documents, nothing in /updated.
 """
 

@@ -43,7 +43,7 @@ class CustomFields(NamedRecords):
             raise unavailable()
 
     def page(self, call: Call) -> Reply:
-        """Everything at once, whatever page is asked for; below a project, the same."""
+        """All of them, whatever page is requested; below a project, the same."""
         self.demand(call)
         self.parent_of(call)
         where = Where()
@@ -114,7 +114,7 @@ class CustomFields(NamedRecords):
 
 
 def entry_values(call: Call, asked: Json, entry_id: str) -> list[Json]:
-    """``customFieldValues`` of an entry: what the request's ``customFields`` says, defaults for the rest.
+    """``customFieldValues`` of an entry: the request's ``customFields``, defaults for the rest.
 
     The read key ``customFieldValues`` is ignored on writes, as the real service ignores it.
     """

@@ -66,33 +66,33 @@ def columns(table: str, body: Json) -> tuple[str, str, bool, str]:
 
 
 def insert(call: Call, table: str, body: Json, *, quiet: bool = False) -> None:
-    """Store a new record, count the write, and tell webhooks unless ``quiet``."""
+    """Store a new record, count the write, and notify webhooks unless ``quiet``."""
     call.db.execute(INSERT.format(table=table), (body["id"], call.now, *columns(table, body)))
     call.world.wrote(table)
-    _tell(call, 0, table, body, quiet)
+    _notify(call, 0, table, body, quiet)
 
 
 def replace(call: Call, table: str, body: Json, *, quiet: bool = False) -> None:
-    """Store the new state of a record, count the write, and tell webhooks unless ``quiet``."""
+    """Store the new state of a record, count the write, and notify webhooks unless ``quiet``."""
     call.db.execute(
         f"UPDATE {table} SET updated = ?, parent = ?, name = ?, archived = ?, body = ? WHERE id = ?",
         (call.now, *columns(table, body), body["id"]),
     )
     call.world.wrote(table)
-    _tell(call, 1, table, body, quiet)
+    _notify(call, 1, table, body, quiet)
 
 
 def remove(call: Call, table: str, body: Json, *, quiet: bool = False) -> None:
-    """Delete a record, leaving a trace for the entity-change feed; webhooks hear of it unless ``quiet``."""
+    """Delete a record, leaving a trace for the entity-change feed; webhooks are notified unless ``quiet``."""
     with transaction(call.db):
         call.db.execute(f"DELETE FROM {table} WHERE id = ?", (body["id"],))
         bury(call, table, body["id"], dump(body))
     call.world.wrote(table)
-    _tell(call, 2, table, body, quiet)
+    _notify(call, 2, table, body, quiet)
 
 
-def _tell(call: Call, verb: int, table: str, body: Json, quiet: bool) -> None:
-    """Only what was asked for is told: whether the real service tells of what came with it, nobody has seen."""
+def _notify(call: Call, verb: int, table: str, body: Json, quiet: bool) -> None:
+    """Notify only about the requested change: whether the real service also reports what it caused is unknown."""
     if not quiet and table in EVENTS:
         call.happened(EVENTS[table][verb], table, body)
 

@@ -165,6 +165,6 @@ def demand_unlocked(call: Call, started: int) -> None:
 
 
 def demand_unapproved(row: sqlite3.Row) -> None:
-    """403/4005 for an approved entry, whoever asks."""
+    """403/4005 for an approved entry, for every caller."""
     if row["approval"] == "APPROVED":
         raise Refusal(403, 4005, "Time entry is approved and can't be changed")

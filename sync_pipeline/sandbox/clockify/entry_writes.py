@@ -31,7 +31,7 @@ def create_entry(call: Call) -> Reply:
 
 
 def create_entry_for(call: Call) -> Reply:
-    """POST .../user/{user}/time-entries: for somebody else, with the right and the feature."""
+    """POST .../user/{user}/time-entries: for another user, with the permission and the feature."""
     asked = {} if call.body is None else call.json()
     demand_access(call, call.ids["user"])
     if call.ids["user"] != call.caller.user_id and call.world.options.plan == "free":
@@ -118,7 +118,7 @@ def _store(call: Call, row: sqlite3.Row, old: Json, body: Json, started: int, en
 
 
 def update_entries(call: Call) -> Reply:
-    """PUT .../user/{user}/time-entries: several at once, all or none; here ``end`` is required, ``start`` is not."""
+    """PUT .../user/{user}/time-entries: several together, all or none; here ``end`` is required, ``start`` is not."""
     demand_access(call, call.ids["user"])
     asked = call.body
     if not isinstance(asked, list) or not asked or not all(isinstance(item, dict) for item in asked):
@@ -212,8 +212,8 @@ def delete_entries(call: Call) -> Reply:
         rows = [find(call, "time_entries", entry_id) for entry_id in dict.fromkeys(wanted)]
         if any(row["user_id"] != call.ids["user"] for row in rows):
             raise invalid("Time entry doesn't belong to User")
-        gone = [_delete(call, row) for row in rows]
-    return Reply([without_rates(body) for body in gone])
+        deleted = [_delete(call, row) for row in rows]
+    return Reply([without_rates(body) for body in deleted])
 
 
 def _delete(call: Call, row: sqlite3.Row) -> Json:
@@ -245,7 +245,7 @@ def mark_invoiced(call: Call) -> Reply:
 
 
 def set_approval(world: World, entry_ids: list[str], status: str | None) -> int:
-    """Approve entries (``APPROVED``), or take that back; stands for Clockify's approval pages."""
+    """Approve entries (``APPROVED``), or withdraw the approval; in place of Clockify's approval pages."""
     marks = ",".join("?" * len(entry_ids))
     changed = world.db.execute(f"UPDATE time_entries SET approval = ? WHERE id IN ({marks})", (status, *entry_ids))
     return changed.rowcount

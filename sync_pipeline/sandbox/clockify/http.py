@@ -40,7 +40,7 @@ def invalid(message: str) -> Refusal:
 
 
 def not_ours(kind: str) -> Refusal:
-    """400/501 for an id that does not exist here - deleted, foreign or invented alike."""
+    """400/501 for an id that does not exist here - whether deleted, foreign or invented."""
     return invalid(f"{kind} doesn't belong to Workspace")
 
 
@@ -66,7 +66,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """Something a webhook may tell: the event and the record it is about, as it is now or was last."""
+    """Something a webhook may report: the event and the record it is about, in its current or last state."""
 
     event: str
     table: str
@@ -175,8 +175,8 @@ Handler = Callable[[Call], Reply]
 class Endpoint:
     """A verb and a path template with the function that answers it and who may ask.
 
-    ``access``: ``member`` everybody in the workspace, ``admin`` admins and add-ons, ``person`` admins but no add-on,
-    ``no addon`` everybody but an add-on. ``permission`` is what an add-on is told it lacks.
+    ``access``: ``member`` everyone in the workspace, ``admin`` admins and add-ons, ``person`` admins but no add-on,
+    ``no addon`` everyone but an add-on. ``permission`` is what the refusal of an add-on names as missing.
     """
 
     method: str

@@ -24,7 +24,7 @@ class NamedRecords:
 
     table: str
     permission = ""
-    """The workspace setting that says who may write; empty: the endpoint alone decides."""
+    """The workspace setting for who may write; empty: the endpoint alone decides."""
     readable = True
     """Whether a single one can be read."""
     least, most = 1, 100
@@ -38,7 +38,7 @@ class NamedRecords:
     cascades = False
     """Whether a write may change other records, too."""
     counted = False
-    """Whether the list says how many there are."""
+    """Whether the list states how many there are."""
     sort: Mapping[str, str] = {"ID": "id", "NAME": "name"}
     select, prefix = "", ""
     """The query of the list and the prefix of its columns, where it is not the table alone."""
@@ -100,7 +100,7 @@ class NamedRecords:
         return self.answer(call, body)
 
     def delete(self, call: Call) -> Reply:
-        """A record is removed, and answered as it was last."""
+        """Delete a record and answer its last state."""
         self.demand(call)
         row = self.row(call)
         if self.active and not row["archived"]:

@@ -1,4 +1,4 @@
-"""Rows of the detailed report: ``_id``, names beside ids, whole seconds, the report's own zone."""
+"""Rows of the detailed report: ``_id``, names next to ids, whole seconds, the report's own zone."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Tables of the Clockify side.
+"""Tables of the Clockify API.
 
-Each record keeps the JSON document Clockify would return in ``body``; beside it stand only the columns that are
+Each record keeps the JSON document Clockify would return in ``body``; next to it are only the columns that are
 searched or sorted by. Time entries are kept in pieces instead, see ``entry_rows``. There is no creation time: an id starts with it, as every Mongo ObjectId does.
 """
 

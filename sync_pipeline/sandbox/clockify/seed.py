@@ -19,7 +19,7 @@ EURO = {"id": "64a687e29ae1f428e7ebe302", "code": "EUR", "isDefault": False}
 
 
 def seed_clockify(world: World, rng: random.Random) -> None:
-    """Fill the Clockify tables, as many of everything as the options say."""
+    """Fill the Clockify tables, with as many records as the options state."""
     seeder = Seeder(world, rng)
     _workspace(seeder)
     people = _people(seeder)
@@ -101,9 +101,9 @@ def _people(seeder: Seeder) -> list[Person]:
 def _person(seeder: Seeder, number: int) -> Person:
     rng = seeder.rng
     given, family = rng.choice(names.GIVEN), rng.choice(names.FAMILY)
-    # The first two own the default keys and stay; later ones may be gone, one has not answered the invitation.
-    pending, gone = number == 5, number > 5 and number % 9 == 0
-    status = "PENDING" if pending else "INACTIVE" if gone else "ACTIVE"
+    # The first two own the default keys and stay; later ones may be inactive, one has not answered the invitation.
+    pending, inactive = number == 5, number > 5 and number % 9 == 0
+    status = "PENDING" if pending else "INACTIVE" if inactive else "ACTIVE"
     zone = names.ZONES[number % len(names.ZONES)]
     person = Person(seeder.ids.at(seeder.birth()), zone, status, rng.randrange(60, 140) * 100)
     body: Json = {

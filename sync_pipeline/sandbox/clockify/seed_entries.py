@@ -37,7 +37,7 @@ def seed_entries(seeder: Seeder, people: list[Person], tags: list[str], fields: 
 
 
 def _slots(seeder: Seeder, people: list[Person]) -> list[tuple[date, Person, int, int]]:
-    """(day, person, start, seconds) of everybody's working days, oldest first."""
+    """(day, person, start, seconds) of all working days, oldest first."""
     today = datetime.fromtimestamp(seeder.now, UTC).date()
     days = [today - timedelta(days=back) for back in range(max(1, seeder.world.options.days) - 1, -1, -1)]
     left = days[len(days) // 2]
@@ -54,7 +54,7 @@ def _slots(seeder: Seeder, people: list[Person]) -> list[tuple[date, Person, int
             if seconds >= 3600:
                 slots.append((day, person, start, seconds))
     if not slots:
-        # A single day before anybody's working hours: the owner worked at night.
+        # A single day before all working hours: the owner worked at night.
         slots.append((today, people[0], seeder.now - 7200, 3600))
     return slots
 

@@ -36,8 +36,8 @@ class Tasks(NamedRecords):
         demand_free_name(call, self.table, body["name"], project, old)
         if old is None:
             return body
-        stood = task_body(old)
-        return body | {name: stood[name] for name in ("id", "duration", "hourlyRate", "costRate")}
+        before = task_body(old)
+        return body | {name: before[name] for name in ("id", "duration", "hourlyRate", "costRate")}
 
     def render(self, call: Call) -> Render:  # noqa: ARG002 - as declared
         """With the tracked time."""

@@ -123,7 +123,7 @@ def _filters(asked: Json) -> Where:
 
 
 def stored_user(row: sqlite3.Row) -> Json:
-    """What webhooks tell of a user, the most they tell of one."""
+    """All fields of a user that a webhook can hold."""
     stored = orjson.loads(row["body"])
     return {"id": row["id"], "email": row["email"], "name": row["name"]} | {
         name: stored[name] for name in ("profilePicture", "settings")

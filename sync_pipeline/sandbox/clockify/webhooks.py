@@ -38,7 +38,7 @@ def create_webhook(call: Call) -> Reply:
     """POST .../webhooks."""
     asked = call.json()
     if asked.get("name") is None:
-        # Misleading, but this is what the real service says when the name is missing.
+        # Misleading, but this is what the real service answers when the name is missing.
         raise invalid("Webhook already exists")
     fields = _fields(asked)
     _demand_room(call)
@@ -84,7 +84,7 @@ def delete_webhook(call: Call) -> Reply:
 
 
 def rotate_token(call: Call) -> Reply:
-    """PATCH .../webhooks/{id}/token: the old secret stops at once."""
+    """PATCH .../webhooks/{id}/token: the old secret stops working immediately."""
     old = orjson.loads(find(call, "webhooks", call.ids["id"])["body"])
     return _save(call, old | {"authToken": _secret()})
 

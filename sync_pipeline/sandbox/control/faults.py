@@ -118,7 +118,7 @@ class _Spoiled:
         await _hang_up(self.receive, self.send)
 
     async def cut_after(self, _rule: FaultRule) -> None:
-        """Carry the request out, then close the connection without a word."""
+        """Carry the request out, then close the connection without an answer."""
         await self.app(self.scope, self.receive, Answer().collect)
         await _hang_up(self.receive, self.send)
 
@@ -135,7 +135,7 @@ class _Spoiled:
         await answer.deliver(self.send)
 
     async def duplicate_page(self, rule: FaultRule) -> None:
-        """Answer the page before once more."""
+        """Answer the previous page again."""
         body = await _drain(self.receive)
         asked = asked_page(self.scope["method"], self.scope["path"], self.scope["query_string"], body)
         previous = None if asked.first else rule.memory.get(asked.key)
@@ -179,7 +179,7 @@ def _shift_page(rule: FaultRule, key: str, first: bool, answer: Answer, content:
 
 
 def _drop_row(rule: FaultRule, first: bool, answer: Answer, content: Any) -> None:
-    """The first row of this page slid to the page before, which was read without it: nobody sees it."""
+    """The first row of this page moved to the previous page, which was read without it: no reader sees it."""
     rows = rows_of(content)
     if rows and not first and rule.strikes():
         del rows[0]
@@ -204,7 +204,7 @@ async def _drain(receive: Receive) -> bytes:
 
 
 def _replay(body: bytes) -> Receive:
-    """A ``receive`` that tells the application a body that was read already."""
+    """A ``receive`` that passes the application a body that was read already."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
@@ -216,8 +216,8 @@ def _replay(body: bytes) -> Receive:
 async def _hang_up(receive: Receive, send: Send) -> None:
     """Close the socket without an answer.
 
-    ASGI has no word for this, so it asks uvicorn's request cycle, whose method ``send`` is at the outermost layer.
-    Waiting for the disconnect lets uvicorn see that the client is gone: it does not complain about the missing answer.
+    ASGI has no message for this, so it uses uvicorn's request cycle, whose method ``send`` is at the outermost layer.
+    Waiting for the disconnect lets uvicorn notice it: it does not complain about the missing answer.
     """
     cycle = getattr(send, "__self__", None)
     transport = getattr(cycle, "transport", None)

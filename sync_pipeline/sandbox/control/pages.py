@@ -54,10 +54,10 @@ def rows_of(content: Any) -> list[Any] | None:
 
 
 def shift(content: Any, previous_last: Any, headers: Mapping[bytes, bytes]) -> Any:
-    """The page as it is when a row was inserted before it: one row comes again, everything moves down.
+    """The page after a row was inserted before it: one row is repeated, everything moves down.
 
     The row that falls off the end opens the next page. On the last page it stays: no later page would show it, and
-    a fault must not hide a record from a client that reads correctly. Returns the last row as it stood before.
+    a fault must not hide a record from a client that reads correctly. Returns the previous last row.
     """
     rows = rows_of(content)
     if not rows:
@@ -72,7 +72,7 @@ def shift(content: Any, previous_last: Any, headers: Mapping[bytes, bytes]) -> A
 def _is_last(content: Any, headers: Mapping[bytes, bytes]) -> bool:
     if b"last-page" in headers:
         return headers[b"last-page"].lower() == b"true"
-    # HighLevel's pages do not say whether they are the last.
+    # HighLevel's pages do not state whether they are the last.
     return isinstance(content, dict) and (
         content.get("next_cursor", "") is None or not content.keys().isdisjoint({"locations", "records"})
     )

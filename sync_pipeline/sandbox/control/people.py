@@ -31,8 +31,8 @@ def change_user(world: World, sent: Any) -> Json:
     row = world.db.execute("SELECT * FROM users WHERE id = ?", (user,)).fetchone()
     if row is None:
         raise ValueError(f"there is no user {user}")
-    told = stored_user(row)
-    return _remove(world, told) if sent.get("remove") else _change(world, told, sent)
+    stored = stored_user(row)
+    return _remove(world, stored) if sent.get("remove") else _change(world, stored, sent)
 
 
 def _change(world: World, old: Json, sent: Any) -> Json:
@@ -72,7 +72,7 @@ def change_workspace(world: World, sent: Any) -> Json:
 
 
 def approve_entries(world: World, sent: Any) -> Json:
-    """``{"ids": [...], "approved"?: false}``: approve time entries, or take that back; nobody may change approved ones."""
+    """``{"ids": [...], "approved"?: false}``: approve time entries, or withdraw that; approved ones cannot be changed."""
     ids, approved = [str(entry_id) for entry_id in sent["ids"]], sent.get("approved", True)
     if not isinstance(approved, bool):
         raise ValueError(f"approved={approved!r} is not of the right type")
@@ -91,7 +91,7 @@ def restore_entries(world: World, sent: Any) -> Json:
 
 
 def edit_entry(world: World, sent: Any) -> Json:
-    """``{"id", "description"}``: somebody edits a time entry; the id ``newest`` is that of the last one that has ended."""
+    """``{"id", "description"}``: edits a time entry; the id ``newest`` is that of the last one that has ended."""
     ended = "time_entries WHERE ended IS NOT NULL ORDER BY started DESC, id DESC"
     entry_id = _newest(world, ended) if sent["id"] == NEWEST else sent["id"]
     row = world.db.execute("SELECT * FROM time_entries WHERE id = ?", (entry_id,)).fetchone()

@@ -16,7 +16,7 @@ from sync_pipeline.sandbox.world import World
 
 
 def read_record(world: World, system: str, kind: str, record_id: str) -> bytes | None:
-    """The record as it is now; None when it does not exist."""
+    """The current record; None when it does not exist."""
     if system == "snapshots":
         found = world.db.execute(
             "SELECT body FROM snapshots_records WHERE entity = ? AND id = ?", (kind, record_id)

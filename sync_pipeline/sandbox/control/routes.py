@@ -94,7 +94,7 @@ def _endpoint(world: World, controls: Controls) -> Callable[[Request], Awaitable
                 world.journal.collect(f"{request.method} {request.scope['path']}", body)
             return _json(answer)
         except (KeyError, TypeError, ValueError) as error:
-            # Whatever a control cannot make sense of is the caller's mistake: say so instead of a 500.
+            # What a control cannot read is the caller's mistake: answer 400, not 500.
             return _json({"error": str(error) if isinstance(error, ValueError) else repr(error)}, 400)
 
     return serve
@@ -105,7 +105,7 @@ def _json(content: Any, status: int = 200) -> Response:
 
 
 def _reset(world: World, _sent: Any) -> Any:
-    """As it was when it started: fresh data, no faults, real time, counters at zero."""
+    """Back to the initial state: fresh data, no faults, real time, counters at zero."""
     world.faults.clear()
     world.lag.clear()
     _end_journal(world)
@@ -117,7 +117,7 @@ def _reset(world: World, _sent: Any) -> Any:
 
 
 def _database(world: World) -> Any:
-    """The file that keeps the state: tells one sandbox on this machine from another."""
+    """The file that keeps the state: distinguishes the sandboxes on one machine."""
     return {"database": world.db.execute("PRAGMA database_list").fetchone()["file"]}
 
 
@@ -131,7 +131,7 @@ def _seed(world: World, sent: Any) -> Any:
 def _change_options(world: World, sent: Any) -> None:
     types = {option.name: type(getattr(Options(), option.name)) for option in fields(Options)}
     if sent.get("webhooks_anywhere"):
-        # A web page in somebody's browser can reach the controls; it must not aim the sandbox at other machines.
+        # A web page in a local browser can reach the controls; it must not point the sandbox at other machines.
         raise ValueError("webhooks_anywhere can only be given when the sandbox is started")
     for name, value in sent.items():
         if name not in types:
@@ -195,7 +195,7 @@ def _end_journal(world: World) -> None:
 
 
 def _change_lag(world: World, sent: Any) -> None:
-    """``{"freeze": system}``: its lists and reports show what there is now from here on, until ``{"release": system}``."""
+    """``{"freeze": system}``: its lists and reports keep showing the current state until ``{"release": system}``."""
     if "freeze" in sent:
         if world.journal is not None:
             world.journal.collect(PAST_THE_API)
@@ -220,7 +220,7 @@ def _set_clock(world: World, sent: Any) -> None:
 
 
 def _flood(world: World, sent: Any) -> Any:
-    """``{"event", "count", "connections"}``; answers at once, ``GET /webhooks`` says how far it is."""
+    """``{"event", "count", "connections"}``; answers immediately, ``GET /webhooks`` reports the progress."""
     return start_flood(world, str(sent["event"]), int(sent["count"]), int(sent.get("connections", 10)))
 
 

@@ -19,11 +19,11 @@ KINDS: tuple[str, ...] = get_args(FaultKind)
 
 @dataclass
 class FaultRule:
-    """One rule. ``count`` is how often it may strike (None: for ever), ``struck`` how often it did.
+    """One rule. ``count`` is how often it may apply (None: no limit), ``struck`` how often it did.
 
     Without a ``status`` a status fault is a 500 and a web page a 200.
-    A hold keeps a request, before or after it is carried out, until the rule is taken out of force.
-    ``skip`` spares that many covered requests first; after ``lasts`` seconds it is taken out of force. ``drop`` makes a shifted page one that slid up: its first row moved to a page that was read already.
+    A hold keeps a request, before or after it is carried out, until the rule is removed.
+    ``skip`` lets that many covered requests pass first; after ``lasts`` seconds the rule is removed. ``drop`` makes a shifted page lose a row: its first row moved to a page that was read already.
     """
 
     kind: FaultKind
@@ -109,13 +109,13 @@ class Faults:
         return any(one is rule for one in self.rules)
 
     def drop_ended(self) -> None:
-        """Take the rules out of force that have lasted as long as they were to."""
+        """Remove the rules whose time is over."""
         if any(rule.ends is not None for rule in self.rules):
             now = self.clock()
             self.rules[:] = [rule for rule in self.rules if rule.ends is None or rule.ends > now]
 
     def remove(self, rule: FaultRule) -> None:
-        """Remove this very rule, not an equal one."""
+        """Remove this rule, not an equal one."""
         self.rules[:] = [one for one in self.rules if one is not rule]
 
     def clear(self, route: str | None = None) -> None:
@@ -124,7 +124,7 @@ class Faults:
 
 
 def read_rule(sent: Any) -> FaultRule:
-    """A rule from JSON; ValueError says what is wrong with it."""
+    """A rule from JSON; raises ValueError when it is not valid."""
     if not isinstance(sent, dict) or sent.get("kind") not in KINDS:
         raise ValueError(f"a rule is an object whose kind is one of {', '.join(KINDS)}")
     if unknown := sent.keys() - _TYPES.keys():

@@ -76,7 +76,7 @@ class Budget:
     _sent: dict[str, deque[float]] = field(default_factory=dict)
 
     def take(self, owner: str, settings: Settings) -> dict[str, str]:
-        """Count one request; the headers that say what is left. The request is refused when that is negative."""
+        """Count one request; returns the headers with what is left. The request is refused when that is negative."""
         burst, now = self.world.options.highlevel_requests, self.world.clock.real_epoch()
         sent = self._sent.setdefault(owner, deque())
         while sent and not now - INTERVAL < sent[0] <= now:
@@ -96,7 +96,7 @@ class Budget:
         }
 
     def leave(self, settings: Settings, left: int) -> None:
-        """Let everybody have so many requests left today."""
+        """Leave every caller so many requests today."""
         self.world.db.execute("DELETE FROM highlevel_days")
         self.world.db.execute("INSERT INTO highlevel_days VALUES (?, '*', ?)", (self._day(), settings.per_day - left))
 

@@ -245,5 +245,5 @@ def _standard(location: str, key: str) -> dict[str, Any]:
 
 
 def _plural(key: str) -> str:
-    """Keys of fields say ``custom_object``, those of objects ``custom_objects``; both name the object."""
+    """Keys of fields use ``custom_object``, those of objects ``custom_objects``; both name the object."""
     return PLURAL + key.removeprefix(SINGULAR) if key.startswith(SINGULAR) else key

@@ -88,7 +88,7 @@ def store_opportunity(db: sqlite3.Connection, opportunity: Json) -> None:
 
 
 def new_opportunity(world: World, location: str, number: int, **members: Any) -> Json:
-    """An opportunity of a location, created now unless said otherwise."""
+    """An opportunity of a location, created now unless ``at`` is given."""
     now = members.pop("at", world.clock.now())
     fixed = {name: instant(now) for name in ("createdAt", "updatedAt", "lastStatusChangeAt", "lastStageChangeAt")}
     known = {

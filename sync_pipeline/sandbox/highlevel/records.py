@@ -60,7 +60,7 @@ def _object(call: Call) -> CustomObject:
 
 
 def author_of(call: Call) -> Json:
-    """Who wrote a record, as its row in the search says."""
+    """Who wrote a record, as its row in the search states."""
     by = call.caller.token if call.caller.token.startswith("pit-") else APP_ID  # an app has a new token every day
     source = secrets.token_hex(12) if call.settings.sources_differ else letters(by)
     return {"channel": "OAUTH", "source": "PUBLIC_API", "sourceId": source}

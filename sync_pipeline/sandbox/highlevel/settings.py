@@ -15,7 +15,7 @@ META_NAME = "highlevel.settings"
 VENDOR = re.compile("ghl|highlevel|leadconnector", re.IGNORECASE)
 """What no address of an app may contain."""
 KEYS = ("clockify_projects.project_id", "clockify_users.user_id", "clockify_time_entries.time_entry_id")
-"""What ``"unique": true`` stands for."""
+"""What ``"unique": true`` means."""
 
 
 @dataclass(frozen=True, slots=True)

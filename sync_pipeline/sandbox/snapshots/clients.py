@@ -52,7 +52,7 @@ class Client:
 
 
 def find_client(db: sqlite3.Connection, client_id: str) -> Client | None:
-    """The client of that id; a registered one may stand in for the default one."""
+    """The client of that id; a registered one may replace the default one."""
     row = db.execute(
         "SELECT secret_hash, redirect_uris, scopes FROM snapshots_clients WHERE client_id = ?", (client_id,)
     ).fetchone()

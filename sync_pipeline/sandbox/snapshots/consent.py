@@ -1,4 +1,4 @@
-"""The authorization endpoint: a page on which a person sees the scopes and says yes or no."""
+"""The authorization endpoint: a page on which a person sees the scopes and allows or denies access."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Asked:
     response_type: str
 
     def fault(self) -> tuple[str, str] | None:
-        """What is wrong with the request: an error name and a sentence, told to the client."""
+        """What is wrong with the request: an error name and a sentence, returned to the client."""
         if self.response_type != "code":
             return "unsupported_response_type", "response_type must be code"
         if self.scope is None:

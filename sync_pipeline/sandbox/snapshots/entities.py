@@ -1,4 +1,4 @@
-"""What the contract says about each entity: its id, the fields it knows, the scopes it takes."""
+"""What the contract states about each entity: its id, its fields, its scopes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAME, FIELD = re.compile(r"[a-z][a-z0-9_]{0,49}"), re.compile(r"[A-Za-z_][A-Za-z
 
 @dataclass(frozen=True, slots=True)
 class KnownField:
-    """A field with a declared type. Fields nobody declared are stored as they come."""
+    """A field with a declared type. Undeclared fields are stored unchanged."""
 
     kind: Kind
     required: bool = False
@@ -123,7 +123,7 @@ def find_entity(db: sqlite3.Connection, name: str) -> Entity | None:
 
 
 def register_entity(db: sqlite3.Connection, name: str, id_field: str) -> Entity:
-    """Add an entity of a stranger's invention; ValueError says what is wrong with it."""
+    """Add a custom entity; raises ValueError when it is not valid."""
     if not NAME.fullmatch(name):
         raise ValueError(f"entity must be lower-case letters, digits and underscores, not {name!r}")
     if not FIELD.fullmatch(id_field):

@@ -18,7 +18,7 @@ REVOKE = "UPDATE snapshots_grants SET detail = json_set(detail, '$.revoked', 1)"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One code or token as it is stored. A family is everything that grew out of one consent."""
+    """One code or token as it is stored. A family is everything issued from one consent."""
 
     kind: GrantKind
     client_id: str

@@ -31,7 +31,7 @@ def list_records(call: Call) -> Response:
 
 
 def read_record(call: Call) -> Response:
-    """``GET /{entity}/{id}``: the record, 404 when it is gone."""
+    """``GET /{entity}/{id}``: the record, or 404 when it does not exist."""
     entity = _entity(call)
     call.caller.require(entity.read_scope)
     body = get_record(call.world.db, entity, call.path["id"])
@@ -41,7 +41,7 @@ def read_record(call: Call) -> Response:
 
 
 def put_record(call: Call) -> Response:
-    """``PUT /{entity}/{id}``: merge into the record, or make it."""
+    """``PUT /{entity}/{id}``: merges into the record, or creates it."""
     entity = _entity(call)
     call.caller.require(entity.write_scope)
     sent, key = call.json(), call.path["id"]
@@ -70,7 +70,7 @@ def put_batch(call: Call) -> Response:
 
 
 def remove_record(call: Call) -> Response:
-    """``DELETE /{entity}/{id}``: gone afterwards, whether it was there or not."""
+    """``DELETE /{entity}/{id}``: deletes the record; a missing one is no error."""
     entity = _entity(call)
     call.caller.require(entity.write_scope)
     call.world.wrote(entity.name)

@@ -21,7 +21,7 @@ DESCRIPTION = """\
 The generic Snapshots contract. Writes are idempotent upserts that **merge**: a field that is absent is kept, null
 clears it. Fields that are not listed here are kept as they are sent. Instants are accepted with any offset and
 returned in UTC. A deleted record answers 404 `not_found`; deleting it again succeeds. Errors are RFC 9457 problem
-details with a stable `code`. A credential that is refused is told why:
+details with a stable `code`. A refused credential is answered with one of these codes:
 
 """ + "\n".join(f"- `{code}`: {meaning}" for code, meaning in REFUSED_CREDENTIALS.items())
 CODES = [*REFUSED_CREDENTIALS, "not_found", "rate_limited"]

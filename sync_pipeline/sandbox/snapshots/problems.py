@@ -12,14 +12,14 @@ from starlette.responses import Response
 PROBLEM_JSON = "application/problem+json"
 REFUSED_CREDENTIALS = {
     "missing_credentials": "no API key and no token came with the request",
-    "invalid_credentials": "the key or token is not known: it was mistyped, or belongs to somebody else",
+    "invalid_credentials": "the key or token is not known: it was mistyped, or belongs to someone else",
     "key_revoked": "the API key was taken back",
     "key_expired": "the API key has ended",
     "token_expired": "the access token has ended: refresh it",
     "token_revoked": "the consent behind the token was withdrawn, or its refresh token was used twice: ask for it again",
     "insufficient_scope": "the credential is good but lacks `required_scope` (the one code here with 403, not 401)",
 }
-"""Why a credential was refused, by code: what went wrong is told apart, so that a caller can say what to do."""
+"""Why a credential was refused, by code: one code for each cause, so that a caller can name the fix."""
 
 
 class Problem(Exception):

@@ -20,7 +20,7 @@ Status = Literal["created", "updated", "unchanged", "refused"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one sent record. ``body`` is the record as it stands now."""
+    """The result of one sent record. ``body`` is the record after it."""
 
     id: str | None
     status: Status
@@ -29,10 +29,10 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """The shape in which a batch reports it."""
-        told: dict[str, Any] = {"id": self.id, "status": self.status}
+        result: dict[str, Any] = {"id": self.id, "status": self.status}
         if self.refusal is not None:
-            told["error"] = self.refusal.as_json()
-        return told
+            result["error"] = self.refusal.as_json()
+        return result
 
 
 def get_record(db: sqlite3.Connection, entity: Entity, record_id: str) -> bytes | None:
@@ -44,7 +44,7 @@ def get_record(db: sqlite3.Connection, entity: Entity, record_id: str) -> bytes 
 
 
 def delete_record(db: sqlite3.Connection, entity: Entity, record_id: str) -> None:
-    """Forget a record; one that is not there is gone already."""
+    """Delete a record; a missing one is no error."""
     db.execute("DELETE FROM snapshots_records WHERE entity = ? AND id = ?", (entity.name, record_id))
 
 
@@ -57,7 +57,7 @@ def upsert_records(
 
 
 class _Merge:
-    """One call of ``upsert_records``: what stood there, what stands there now, what is to be written."""
+    """One call of ``upsert_records``: the records before, the records now, what is to be written."""
 
     def __init__(
         self, db: sqlite3.Connection, entity: Entity, items: Sequence[Any], now: datetime, *, check_references: bool
@@ -117,7 +117,7 @@ class _Merge:
     def _merged(self, old: dict[str, Any] | None, sent: dict[str, Any]) -> dict[str, Any]:
         changes = normalise(self.entity, sent)
         record = {**(old or self.entity.empty), **changes}
-        # Null clears: a field nobody declared disappears, a known one stays and is empty.
+        # Null clears: an undeclared field is removed, a known one stays and is empty.
         known = self.entity.empty
         record = {name: value for name, value in record.items() if value is not None or name in known}
         check_whole(self.entity, record)

@@ -133,7 +133,7 @@ def normalise(entity: Entity, sent: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_whole(entity: Entity, record: dict[str, Any]) -> None:
-    """Rules about the record as it would stand after the merge."""
+    """Rules about the record after the merge."""
     for name, known in entity.fields.items():
         if known.required and record[name] in (None, ""):
             raise Refusal("required", name, f"{name} is required")

@@ -1,1 +1,1 @@
-"""Delivering Clockify's webhooks to whoever asked for them."""
+"""Delivery of Clockify's webhooks to their receivers."""

@@ -31,7 +31,7 @@ NESTED_PROJECT = (
     "auditMetadata",
 )  # fmt: skip
 NAMED = ("id", "name", "workspaceId", "archived")
-# Records told by some of their own fields alone. Clients have neither address nor note here: read the client.
+# Records sent with some of their own fields only. Clients have neither address nor note here: read the client.
 PLAIN = {
     "clients": NAMED,
     "tags": NAMED,
@@ -41,7 +41,7 @@ PLAIN = {
     "user_groups": ("id", "name", "workspaceId", "userIds", "teamManagers"),
 }  # fmt: skip
 PERSON = ("id", "email", "name")
-# These tell more about a person than the others do.
+# These hold more about a person than the others do.
 WHOLE_PERSON = ("USER_JOINED_WORKSPACE", "USER_ACTIVATED_ON_WORKSPACE", "USER_DEACTIVATED_ON_WORKSPACE")
 
 
@@ -116,13 +116,13 @@ class Bodies:
             return None
         stored = orjson.loads(row["body"])
         zone_name = (stored["settings"] or {}).get("timeZone", "UTC")
-        told = {"id": row["id"], "name": row["name"], "status": row["membership_status"], "timeZone": zone_name}
-        return told | _rates(stored)
+        body = {"id": row["id"], "name": row["name"], "status": row["membership_status"], "timeZone": zone_name}
+        return body | _rates(stored)
 
     def _project(self, happened: Happened) -> Json:
         record = happened.record
         row = self._db.execute(f"{SELECT_PROJECT} WHERE p.id = ?", (record["id"],)).fetchone()
-        # A deleted project is told as it was last.
+        # A deleted project is sent in its last state.
         body = record if row is None else project_body(row)
         client = self._db.execute("SELECT body FROM clients WHERE id = ?", (body["clientId"],)).fetchone()
         return _only(PROJECT, body | _rates(body)) | {
@@ -156,12 +156,12 @@ def _estimate(project: Json) -> str:
 
 
 def _span(interval: Json, zone_name: str) -> Json:
-    """The interval with the owner's wall clock beside it."""
-    told: Json = {name: interval[name] for name in ("start", "end", "duration")} | {"timeZone": zone_name}
+    """The interval with the owner's wall clock next to it."""
+    span: Json = {name: interval[name] for name in ("start", "end", "duration")} | {"timeZone": zone_name}
     for name in ("start", "end"):
         offset, wall = _local(interval[name], zone_name)
-        told |= {f"offset{name.title()}": offset, f"zoned{name.title()}": wall}
-    return told
+        span |= {f"offset{name.title()}": offset, f"zoned{name.title()}": wall}
+    return span
 
 
 def _local(text: Any, zone_name: str) -> tuple[int | None, str | None]:

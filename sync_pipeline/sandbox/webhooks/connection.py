@@ -18,12 +18,12 @@ MOST_BODY = 64 * 1024
 
 
 class BadAnswer(OSError):
-    """The other side does not speak HTTP as we do."""
+    """The receiver's answer is not HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a connection goes."""
+    """The address of a connection."""
 
     secure: bool
     host: str
@@ -55,14 +55,14 @@ def path_of(url: str) -> str:
 
 
 class Connection:
-    """Connects when first used, and again when the other side hung up in between."""
+    """Connects when first used, and again when the receiver closed the connection in between."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, str]:
-        """Status and text of the answer. OSError for whatever went wrong on the way; no redirect is followed."""
+        """Status and text of the answer. Raises OSError when the request fails; no redirect is followed."""
         used = self._streams is not None
         try:
             try:
@@ -80,7 +80,7 @@ class Connection:
             self.close()
             raise BadAnswer(f"the answer is not HTTP: {error}") from error
         except BaseException:
-            # Half an exchange (a timeout, too) leaves a connection nobody can go on with.
+            # Half an exchange (a timeout, too) leaves a connection that cannot be used again.
             self.close()
             raise
 

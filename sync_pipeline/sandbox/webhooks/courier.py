@@ -1,4 +1,4 @@
-"""Carries deliveries to their receivers beside the API: a queue per receiver, retries, and what becomes of each.
+"""Sends deliveries to their receivers in the background: a queue per receiver, retries, and their results.
 
 Everything happens on the server's event loop, so nothing here needs a lock; a write only appends to a queue. What
 waits is in memory: deliveries under way are lost when the sandbox stops, as they may be in the real service.
@@ -24,7 +24,7 @@ from sync_pipeline.sandbox.webhooks.connection import Connection, Target, path_o
 from sync_pipeline.sandbox.webhooks.journal import Journal
 from sync_pipeline.sandbox.webhooks.settings import Counters, DeliverySettings
 
-CONNECTIONS = 8  # at once to one receiver when the order is switched off
+CONNECTIONS = 8  # in parallel to one receiver when the order is switched off
 JSON = {"content-type": "application/json"}
 FAR = "This sandbox delivers to this machine only; start it with webhooks_anywhere to let it reach others."
 
@@ -54,7 +54,7 @@ class Courier:
         self.settings = DeliverySettings()
         self.counters = Counters()
         self.journal = Journal()
-        # Numbers the rounds of all floods, so that no two of their bodies are alike.
+        # Numbers the rounds of all floods, so that no two of their bodies are equal.
         self.rounds = count(1)
         self._dice = random.Random(0)
         self._lanes: dict[Target, _Lane] = {}
@@ -83,7 +83,7 @@ class Courier:
         return Delivery(new_id(self._epoch()), hook["id"], hook["webhookEvent"], hook["url"], body)
 
     def put(self, delivery: Delivery) -> None:
-        """Take on a delivery - or lose it, when the dice say so."""
+        """Queue a delivery - or lose it, when the dice decide so."""
         if self.loses():
             return
         target = self._reachable(delivery)
@@ -119,7 +119,7 @@ class Courier:
         return self._lanes[target]
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Do something beside the requests, until it is done or the server ends."""
+        """Run something in the background until it is done or the server ends."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -133,7 +133,7 @@ class Courier:
         """Send it once; what comes next follows from the answer."""
         headers = delivery.headers or self._of_clockify(delivery)
         if headers is None:
-            # Deleted or disabled while this waited: nobody is to be told.
+            # Deleted or disabled while this waited: no one is notified.
             self.counters.failed += not delivery.copy
             return
         counters, limit = self.counters, self.settings.timeout
@@ -146,7 +146,7 @@ class Courier:
         except OSError as error:
             answered = str(error)
         if counters is self.counters:
-            # Otherwise everything was cleared meanwhile, and this belongs to what is gone.
+            # Otherwise everything was cleared meanwhile, and this belongs to the cleared state.
             self._settle(delivery, status, answered)
 
     def _of_clockify(self, delivery: Delivery) -> dict[str, str] | None:
@@ -155,7 +155,7 @@ class Courier:
             return None
         return {
             "user-agent": "Clockify sandbox",
-            # Read from the hook at every attempt: a rotated token is in force at once.
+            # Read from the hook at every attempt: a rotated token is used immediately.
             "clockify-signature": hook["authToken"],
             "clockify-webhook-event-type": delivery.event,
             "idempotency-key": secrets.token_hex(16),
@@ -236,7 +236,7 @@ class Courier:
 
 
 class _Lane:
-    """The queue to one receiver: one delivery after the other, or several at once when the order is off."""
+    """The queue to one receiver: one delivery after the other, or several in parallel when the order is off."""
 
     def __init__(self, courier: Courier, target: Target) -> None:
         self.heap: list[tuple[float, int, Delivery]] = []
@@ -274,7 +274,7 @@ class _Lane:
                 pass
 
     def _wait(self) -> float | None:
-        """Seconds until something may be sent: 0 now, None when only a change can tell."""
+        """Seconds until something may be sent: 0 now, None when only a change can decide."""
         settings = self._courier.settings
         if not self.heap or settings.paused or len(self._flying) >= (CONNECTIONS if settings.shuffle else 1):
             return None

@@ -26,9 +26,9 @@ PAGE = 200
 
 
 def start_flood(world: World, event: str, count: int, connections: int) -> Json:
-    """Begin to deliver ``count`` events about stored records; the counters say how far it is.
+    """Start to deliver ``count`` events about stored records; the counters report the progress.
 
-    No two bodies are alike, nor like one of an earlier flood or of a real event: each record carries the number of its
+    No two bodies are equal, nor equal to one of an earlier flood or of a real event: each record has the number of its
     round in its text. So a receiver that drops repetitions can still be checked for losses. Refused deliveries take
     the way of all others.
     """
@@ -56,7 +56,7 @@ async def _flood(world: World, deliveries: Iterator[Delivery], progress: dict[st
         kept: dict[Target, Connection] = {}
         try:
             for delivery in deliveries:
-                # Where the webhook is gone nothing is sent, so nothing else would let other tasks run or a cancel arrive.
+                # Without the webhook nothing is sent, so nothing else would let other tasks run or a cancel arrive.
                 await asyncio.sleep(0)
                 target = Target.of(delivery.url)
                 await world.courier.attempt(delivery, kept.setdefault(target, Connection(target)))

@@ -1,4 +1,4 @@
-"""The log of every attempt: kept in memory, written to the database when somebody reads it or the sandbox ends."""
+"""The log of every attempt: kept in memory, written to the database when it is read or the sandbox ends."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Journal:
         self._unwritten: dict[str, deque[tuple[Any, ...]]] = {}
 
     def note(self, hook: str, delivery: str, status: int | None, sent: bytes, answered: str, at: datetime) -> None:
-        """Remember one attempt; without a status there was no answer, and ``answered`` says why."""
-        # Nothing is rendered yet: in a flood most rows are pushed out by newer ones before anybody reads them.
+        """Remember one attempt; without a status there was no answer, and ``answered`` states why."""
+        # Nothing is rendered yet: in a flood most rows are pushed out by newer ones before anyone reads them.
         row = (self._ids.at(at.timestamp()), delivery, status, sent, answered[:RESPONSE], at)
         self._unwritten.setdefault(hook, deque(maxlen=KEPT)).append(row)
 
@@ -64,7 +64,7 @@ def _record(
         "id": log,
         "webhookId": hook,
         "webhookEventStatusId": delivery,
-        # Our answer to a question the reference leaves open: 0 when nobody answered.
+        # Our answer to a question the reference leaves open: 0 when there was no answer.
         "statusCode": status or 0,
         "requestBody": sent.decode(),
         "responseBody": answered,

@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class DeliverySettings:
-    """The switches. Clockify publishes neither its retries nor when it gives up: these stand near what people saw."""
+    """The switches. Clockify documents neither its retries nor when it gives up: these are close to what users saw."""
 
-    # Share of deliveries sent once more after they were accepted, and share never sent at all.
+    # Share of deliveries sent again after they were accepted, and share never sent at all.
     duplicates: float = 0.0
     lost: float = 0.0
-    # Out of order: several connections at once, each delivery held back for up to ``spread`` seconds.
+    # Out of order: several connections in parallel, each delivery held back for up to ``spread`` seconds.
     shuffle: bool = False
     spread: float = 0.5
     # Seconds before each further attempt at a refused delivery; as many attempts as there are delays.
@@ -31,7 +31,7 @@ class DeliverySettings:
     seed: int = 0
 
     def with_changes(self, sent: Any) -> DeliverySettings:
-        """These settings with what a control sent; ValueError says what is wrong with it."""
+        """These settings with what a control sent; raises ValueError when it is not valid."""
         if not isinstance(sent, Mapping):
             raise ValueError("the settings are an object")
         known = {one.name for one in fields(self)}

@@ -47,7 +47,7 @@ class Api:
         return answer.status_code, answer.json().get("code") if answer.content else None
 
     def report(self, kind: str = "detailed", key: str | None = None, **body: Any) -> httpx.Response:
-        """A report over the last 60 days, in UTC, unless said otherwise."""
+        """A report over the last 60 days, in UTC, unless given otherwise."""
         headers = {} if key is None else {"X-Api-Key": key}
         filters = {"detailedFilter": {"page": 1, "pageSize": 200}} if kind == "detailed" else {}
         url = f"{self.sandbox.reports}/workspaces/{self.sandbox.workspace}/reports/{kind}"

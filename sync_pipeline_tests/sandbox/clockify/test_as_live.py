@@ -26,7 +26,7 @@ BOTH: dict[str, Any] = {"amounts": ["EARNED", "COST"]}
 
 
 def make(api: Api, **body: Any) -> Any:
-    """An entry of the owner: one hour on 3 March 2025 unless said otherwise."""
+    """An entry of the owner: one hour on 3 March 2025 unless given otherwise."""
     return api.send("POST", "time-entries", HOUR | {"billable": True} | body, expect=201)
 
 
@@ -199,7 +199,7 @@ def test_an_unknown_entry_to_copy_is_an_empty_404(api: Api) -> None:
 
 @pytest.mark.parametrize("kind", ["clients", "tags"])
 def test_clients_and_tags_count_what_there_is(api: Api, kind: str) -> None:
-    """`Total-Count` beside `Last-Page`: of all pages, within the filters (reported)."""
+    """`Total-Count` next to `Last-Page`: of all pages, within the filters (reported)."""
     for name in ("aa 1", "aa 2", "bb 1"):
         api.send("POST", kind, {"name": name}, expect=201)
     every = len(api.get(kind, page_size=1000))

@@ -76,7 +76,7 @@ def test_pages_are_numbered_from_the_configured_base(api: Api) -> None:
     assert api.get("entities/created", type="TIME_ENTRY", page=1, limit=10) == pages[0]
 
 
-def test_several_types_at_once(api: Api) -> None:
+def test_several_types_together(api: Api) -> None:
     """``type`` repeats; unknown ones are refused."""
     api.send("POST", "tags", {"name": "brand new"}, expect=201)
     client = api.send("POST", "clients", {"name": "Newcomer"}, expect=201)
@@ -89,13 +89,13 @@ def test_several_types_at_once(api: Api) -> None:
 def test_flaky_mode_loses_records(api: Api) -> None:
     """In flaky mode some created records are missing, updates never show, deleted documents are truncated."""
     whole = ids(api, "created")
-    gone = api.get(f"user/{api.me}/time-entries", page_size=50)[20:40]
-    for entry in gone:
+    deleted = api.get(f"user/{api.me}/time-entries", page_size=50)[20:40]
+    for entry in deleted:
         api.send("DELETE", f"time-entries/{entry['id']}", expect=204)
     query = window(api, before=10)
     api.sandbox.world.clock.advance(61)
     api.sandbox.world.options.entity_changes = "flaky"
-    assert 0 < len(ids(api, "created")) < len(whole) - len(gone)
+    assert 0 < len(ids(api, "created")) < len(whole) - len(deleted)
     assert ids(api, "updated") == []
     for record in api.get("entities/deleted", type="TIME_ENTRY", **query):
         assert "timeInterval" not in record["document"]

@@ -1,4 +1,4 @@
-"""The whole sandbox against Clockify's document: every endpoint as it is meant to be used, and with anything at all."""
+"""The whole sandbox against Clockify's document: every endpoint with valid and with arbitrary input."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ HOUR = {"start": "2025-03-03T08:00:00Z", "end": "2025-03-03T09:00:00Z"}
 
 
 def make(api: Api, expect: int = 201, **body: Any) -> Any:
-    """An entry of the owner; one hour on 3 March 2025 unless said otherwise."""
+    """An entry of the owner; one hour on 3 March 2025 unless given otherwise."""
     return api.send("POST", "time-entries", HOUR | body, expect=expect)
 
 
@@ -34,7 +34,7 @@ def test_an_entry_is_created_for_the_caller(shared: Api) -> None:
 
 
 def test_posting_twice_makes_two(shared: Api) -> None:
-    """Creation is not idempotent, whatever headers say."""
+    """Creation is not idempotent, whatever the headers are."""
     headers = {"Idempotency-Key": "same"}
     first, second = (shared.call("POST", "time-entries", json=HOUR, headers=headers).json() for _ in range(2))
     assert first["id"] != second["id"]
@@ -113,13 +113,13 @@ def test_deleting_answers_204_and_bulk_the_rows(shared: Api) -> None:
     assert shared.send("DELETE", f"time-entries/{first}", expect=204) is None
     bulk = f"user/{shared.me}/time-entries?time-entry-ids={second}&time-entry-ids="
     assert shared.refused("DELETE", bulk + first) == (400, 501)
-    gone = shared.send("DELETE", bulk + third)
-    assert [entry["id"] for entry in gone] == [second, third]
+    deleted = shared.send("DELETE", bulk + third)
+    assert [entry["id"] for entry in deleted] == [second, third]
     assert shared.refused("GET", f"time-entries/{second}") == (400, 501)
 
 
 def test_bulk_edit_duplicate_batch_and_invoiced(api: Api) -> None:
-    """The remaining verbs: several edits at once, a copy, many by id, the invoiced mark."""
+    """The remaining verbs: several edits together, a copy, many by id, the invoiced mark."""
     first, second = make(api, description="a"), make(api, description="b")
     asked = [{"id": entry["id"], "description": "both", **HOUR} for entry in (first, second)]
     edited = api.send("PUT", f"user/{api.me}/time-entries", asked)
@@ -150,7 +150,7 @@ def test_locked_periods_stop_members_only(api: Api) -> None:
     assert api.get(f"time-entries/{make(api)['id']}")["isLocked"] is True
 
 
-def test_approved_entries_cannot_be_changed_by_anybody(api: Api) -> None:
+def test_approved_entries_cannot_be_changed_by_anyone(api: Api) -> None:
     """Approved: 403/4005 for edit and delete, also for admins."""
     entry = make(api)["id"]
     assert api.control("time_entries/approval", {"ids": [entry]}) == {"changed": 1}
@@ -172,7 +172,7 @@ def test_a_person_edits_an_entry_in_the_application(api: Api) -> None:
 
 
 def test_stopwatch_only_depends_on_route_and_role(api: Api) -> None:
-    """403/4030 for everybody on the plain route; on the per-user route admins pass."""
+    """403/4030 for everyone on the plain route; on the per-user route admins pass."""
     api.control("workspace", {"timeTrackingMode": "STOPWATCH_ONLY"})
     member = api.call("GET", "/user", key=MEMBER).json()["id"]
     assert api.refused("POST", "time-entries", HOUR) == (403, 4030)

@@ -89,7 +89,7 @@ def test_updating_a_project_resets_two_flags(api: Api) -> None:
 
 
 def test_projects_are_archived_before_they_are_deleted(api: Api) -> None:
-    """Deleting an active project is refused; an archived one is returned as it was."""
+    """Deleting an active project is refused; an archived one is returned in its last state."""
     project = api.send("POST", "projects", {"name": "Doomed"}, expect=201)
     path = f"projects/{project['id']}"
     assert api.refused("DELETE", path) == (400, 501)
@@ -139,7 +139,7 @@ def test_a_project_is_made_from_a_template(api: Api) -> None:
 
 
 def test_project_filters(shared: Api) -> None:
-    """Name, strict name, client and hydration do what they say."""
+    """Name, strict name, client and hydration do what they are documented to do."""
     whole = shared.get("projects", page_size=500)
     owned = next(project for project in whole if project["clientId"])
     by_client = shared.get("projects", clients=owned["clientId"])

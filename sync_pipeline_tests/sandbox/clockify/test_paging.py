@@ -65,7 +65,7 @@ def test_custom_fields_ignore_paging(shared: Api) -> None:
 
 
 def test_report_pages_are_in_the_body(tmp_path: Path) -> None:
-    """The detailed report pages by its body, caps at 1,000 rows and says when it is through."""
+    """The detailed report pages by its body, caps at 1,000 rows and states when it is complete."""
     with running_sandbox(tmp_path, entries=1500, days=20) as sandbox:
         api, last = Api(sandbox), "false"
         sizes: list[int] = []

@@ -1,4 +1,4 @@
-"""Who may ask, and how Clockify says no."""
+"""Who may ask, and how Clockify refuses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ADDON = {"X-Addon-Token": "sandbox-clockify-addon-token"}
     ],
 )
 def test_each_wrong_credential_has_its_own_401(shared: Api, headers: dict[str, str], code: int) -> None:
-    """No, two, unknown and invalid credentials are told apart by a numeric code."""
+    """No, two, unknown and invalid credentials are distinguished by a numeric code."""
     answer = shared.http.get(shared.sandbox.clockify + "/user", headers={"X-Api-Key": "", **headers})
     assert answer.status_code == 401
     assert answer.json()["code"] == code
@@ -67,8 +67,8 @@ def test_deleted_reads_like_never_existed(shared: Api) -> None:
     """A deleted record answers exactly what an invented id answers."""
     tag = shared.send("POST", "tags", {"name": "short-lived"}, expect=201)
     assert shared.send("DELETE", f"tags/{tag['id']}") == tag
-    gone, invented = shared.call("GET", f"tags/{tag['id']}"), shared.call("GET", f"tags/{UNKNOWN}")
-    assert (gone.status_code, gone.content) == (invented.status_code, invented.content)
+    deleted, invented = shared.call("GET", f"tags/{tag['id']}"), shared.call("GET", f"tags/{UNKNOWN}")
+    assert (deleted.status_code, deleted.content) == (invented.status_code, invented.content)
 
 
 def test_members_are_denied_what_needs_an_admin(shared: Api) -> None:
@@ -104,7 +104,7 @@ def test_addons_lack_some_permissions(shared: Api) -> None:
 
 
 def test_unreadable_requests_have_their_codes(shared: Api) -> None:
-    """Conversion failures, missing parameters and unknown enum values are told apart."""
+    """Conversion failures, missing parameters and unknown enum values are distinguished."""
     assert shared.refused("GET", "projects?archived=maybe") == (400, 3000)
     assert shared.refused("GET", "projects?page=x") == (400, 3000)
     assert shared.refused("GET", "entities/created") == (400, 3001)

@@ -20,7 +20,7 @@ def rows(api: Api, **body: Any) -> list[dict[str, Any]]:
 
 
 def test_rows_have_their_own_spelling(api: Api) -> None:
-    """Ids are ``_id``, durations whole seconds, names stand beside ids."""
+    """Ids are ``_id``, durations whole seconds, names are next to ids."""
     project, tag = api.get("projects", archived="false")[0], api.get("tags", archived="false")[0]
     body = {"start": "2025-03-03T08:00:00Z", "end": "2025-03-03T09:00:30Z", "projectId": project["id"]}
     entry = api.send("POST", "time-entries", body | {"tagIds": [tag["id"]], "billable": True}, expect=201)

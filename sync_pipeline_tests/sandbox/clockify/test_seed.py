@@ -31,7 +31,7 @@ def all_of(world: World, query: str) -> list[Any]:
 
 
 def test_there_is_as_much_as_was_asked_for(world: World) -> None:
-    """Users, projects, clients and entries are exactly as many as the options say."""
+    """Users, projects, clients and entries are exactly as many as the options state."""
     for name in COUNTED:
         table = "time_entries" if name == "entries" else name
         assert all_of(world, f"SELECT count(*) FROM {table}") == [getattr(world.options, name)]
@@ -61,7 +61,7 @@ def test_names_are_unique_where_clockify_demands_it(world: World) -> None:
 
 
 def test_entries_lie_in_the_wished_for_days(world: World) -> None:
-    """Entries end today at the latest, begin in the range, and were created when their id says."""
+    """Entries end today at the latest, begin in the range, and were created when their id states."""
     now = world.clock.now()
     first = datetime(now.year, now.month, now.day, tzinfo=UTC) - timedelta(days=45)
     for row in world.db.execute("SELECT id, started, ended FROM time_entries"):
@@ -100,8 +100,8 @@ def test_the_same_seed_gives_the_same_company(tmp_path: Path, world: World) -> N
     assert all_of(world, "SELECT id FROM workspaces")[0].startswith("64a687e2")
 
 
-def test_an_existing_database_is_used_as_it_is(tmp_path: Path) -> None:
-    """A second start keeps what is there, whatever the options say."""
+def test_an_existing_database_is_used_unchanged(tmp_path: Path) -> None:
+    """A second start keeps what is there, whatever the options are."""
     options = Options(users=3, projects=2, clients=1, locations=1, entries=10, days=5)
     first = open_world(tmp_path / "s.db", options)
     first.db.execute("UPDATE workspaces SET name = 'Mine'")

@@ -39,7 +39,7 @@ def listening() -> Iterator[Receiver]:
 
 @pytest.fixture
 def receiver(listening: Receiver) -> Receiver:
-    """The receiver, which has heard nothing yet."""
+    """The receiver, which has received nothing yet."""
     listening.forget()
     return listening
 
@@ -74,7 +74,7 @@ def some_client(api: Api) -> dict[str, Any]:
 
 
 def test_an_entry_travels_flat_with_todays_fields(api: Api, receiver: Receiver) -> None:
-    """The record itself, no envelope; the event and the hook's own token stand in the headers."""
+    """The record itself, no envelope; the event and the hook's own token are in the headers."""
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     project = api.get("projects", archived=False)[0]
     task = api.send("POST", f"projects/{project['id']}/tasks", {"name": "Wiring"}, expect=201)
@@ -95,8 +95,8 @@ def test_an_entry_travels_flat_with_todays_fields(api: Api, receiver: Receiver) 
     assert (body["hourlyRate"], body["costRate"]) == (None, None)
 
 
-def test_the_interval_tells_the_owners_wall_clock(api: Api, receiver: Receiver) -> None:
-    """UTC instants, and beside them what the owner's clock showed, summer time included."""
+def test_the_interval_holds_the_owners_wall_clock(api: Api, receiver: Receiver) -> None:
+    """UTC instants, and next to them what the owner's clock showed, summer time included."""
     api.sandbox.world.db.execute(
         "UPDATE users SET body = json_set(body, '$.settings.timeZone', 'Europe/Belgrade') WHERE id = ?", (api.me,)
     )
@@ -170,7 +170,7 @@ def test_a_deletion_carries_the_last_state(api: Api, receiver: Receiver) -> None
     assert got.body["timeInterval"]["start"] == running["timeInterval"]["start"]
 
 
-def test_small_records_tell_little(api: Api, receiver: Receiver) -> None:
+def test_small_records_are_sent_with_few_fields(api: Api, receiver: Receiver) -> None:
     """Clients and tags: id, name, workspace, archived - never an address or a note."""
     subscribe(api, receiver, "NEW_CLIENT", "CLIENT_UPDATED", "CLIENT_DELETED", "TAG_UPDATED")
     made = some_client(api)
@@ -180,16 +180,16 @@ def test_small_records_tell_little(api: Api, receiver: Receiver) -> None:
     api.send("PUT", f"tags/{tag['id']}", {"name": "renamed"})
     receiver.wait(4)
     workspace = api.sandbox.workspace
-    told = {"id": made["id"], "workspaceId": workspace}
+    identity = {"id": made["id"], "workspaceId": workspace}
     assert [(one.event, one.body) for one in receiver.received] == [
-        ("NEW_CLIENT", told | {"name": "Depot 9", "archived": False}),
-        ("CLIENT_UPDATED", told | {"name": "Depot 10", "archived": True}),
-        ("CLIENT_DELETED", told | {"name": "Depot 10", "archived": True}),
+        ("NEW_CLIENT", identity | {"name": "Depot 9", "archived": False}),
+        ("CLIENT_UPDATED", identity | {"name": "Depot 10", "archived": True}),
+        ("CLIENT_DELETED", identity | {"name": "Depot 10", "archived": True}),
         ("TAG_UPDATED", {"id": tag["id"], "name": "renamed", "workspaceId": workspace, "archived": False}),
     ]
 
 
-def test_projects_and_tasks_tell_themselves(api: Api, receiver: Receiver) -> None:
+def test_projects_and_tasks_are_sent_in_full(api: Api, receiver: Receiver) -> None:
     """A project with its client and tasks; a task without the workspace."""
     client = some_client(api)
     subscribe(api, receiver, "NEW_PROJECT", "PROJECT_UPDATED", "PROJECT_DELETED", "NEW_TASK", "TASK_UPDATED")
@@ -209,8 +209,8 @@ def test_projects_and_tasks_tell_themselves(api: Api, receiver: Receiver) -> Non
     }  # fmt: skip
 
 
-def test_people_are_told_without_their_workspace(api: Api, receiver: Receiver) -> None:
-    """Joining, leaving and coming back tell settings; changes tell three fields, a new address the old one too."""
+def test_people_are_sent_without_their_workspace(api: Api, receiver: Receiver) -> None:
+    """Joining, leaving and coming back hold settings; changes hold three fields, a new address the old one too."""
     status = ("USER_JOINED_WORKSPACE", "USER_DEACTIVATED_ON_WORKSPACE", "USER_ACTIVATED_ON_WORKSPACE")
     subscribe(api, receiver, *status, "USER_DELETED_FROM_WORKSPACE")
     api.send("POST", "users", {"email": "new@example.org"})
@@ -236,7 +236,7 @@ def test_people_are_told_without_their_workspace(api: Api, receiver: Receiver) -
     assert api.get("users", email="nia@example.org", status="ALL") == []
 
 
-def test_a_refused_write_tells_nobody(api: Api, receiver: Receiver) -> None:
+def test_a_refused_write_notifies_no_webhook(api: Api, receiver: Receiver) -> None:
     """A bulk edit that fails at its second entry has no event for its first."""
     subscribe(api, receiver, "TIME_ENTRY_UPDATED", "NEW_TIME_ENTRY")
     made = entry(api)
@@ -246,7 +246,7 @@ def test_a_refused_write_tells_nobody(api: Api, receiver: Receiver) -> None:
     assert receiver.events() == ["NEW_TIME_ENTRY"]
 
 
-def test_a_hook_hears_of_its_sources_only(api: Api, receiver: Receiver) -> None:
+def test_a_hook_receives_its_sources_only(api: Api, receiver: Receiver) -> None:
     """One event, one kind of source, the ids named."""
     one, other = (project["id"] for project in api.get("projects", archived=False)[:2])
     tag = api.send("POST", "tags", {"name": "here"}, expect=201)
@@ -295,7 +295,7 @@ def test_too_many_failures_disable_a_hook(api: Api, receiver: Receiver) -> None:
     """So many deliveries given up in a row clear deliveryEnabled; saving the hook sets it again."""
     api.control("webhooks", {"retry_delays": [], "disable_after": 2})
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
-    # A success in between starts the count anew.
+    # A success in between starts the count again.
     receiver.answers = [500, 200, 500, 500]
     for _ in range(4):
         entry(api)
@@ -320,7 +320,7 @@ def test_saving_need_not_enable(api: Api, receiver: Receiver) -> None:
     assert api.send("PUT", f"webhooks/{hook['id']}", hook)["deliveryEnabled"] is False
 
 
-def test_a_rotated_token_is_in_force_at_once(api: Api, receiver: Receiver) -> None:
+def test_a_rotated_token_is_used_immediately(api: Api, receiver: Receiver) -> None:
     """Also for a delivery that was waiting with the old one."""
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     api.control("webhooks", {"paused": True})
@@ -331,7 +331,7 @@ def test_a_rotated_token_is_in_force_at_once(api: Api, receiver: Receiver) -> No
     assert got.headers["clockify-signature"] == rotated["authToken"] != hook["authToken"]
 
 
-def test_a_deleted_hook_hears_no_more(api: Api, receiver: Receiver) -> None:
+def test_a_deleted_hook_receives_no_more(api: Api, receiver: Receiver) -> None:
     """What was still waiting for it is dropped."""
     api.control("webhooks", {"paused": True})
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
@@ -375,8 +375,8 @@ def test_a_receiver_that_is_not_there_fails_deliveries(api: Api, receiver: Recei
     """Refused connections are failures with their reason in the log."""
     api.control("webhooks", {"retry_delays": []})
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}/"
-    hook = subscribe(api, receiver, "NEW_TIME_ENTRY", url=nobody)
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+    hook = subscribe(api, receiver, "NEW_TIME_ENTRY", url=closed)
     entry(api)
     assert settled(api)["failed"] == 1
     [log] = api.send("POST", f"webhooks/{hook['id']}/logs", {"status": "FAILED"})
@@ -430,7 +430,7 @@ def test_a_kept_connection_that_was_closed_is_opened_again(api: Api) -> None:
 
 
 def test_a_receiver_that_never_answers_blocks_nothing(api: Api, receiver: Receiver) -> None:
-    """Its deliveries time out; the API and the other receivers go on meanwhile."""
+    """Its deliveries time out; the API and the other receivers continue meanwhile."""
     api.control("webhooks", {"retry_delays": [], "timeout": 0.2})
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = subscribe(api, receiver, "NEW_TIME_ENTRY", url=f"http://127.0.0.1:{silent.getsockname()[1]}/")
@@ -494,8 +494,8 @@ def test_a_flood_delivers_each_once(api: Api, receiver: Receiver) -> None:
     assert figures["flood"]["sent"] == 700
     assert len({one.raw for one in receiver.received}) == 700
     assert len(receiver.connections) >= 20
-    told = receiver.received[0].body
-    assert api.get(f"time-entries/{told['id']}")["timeInterval"]["start"] == told["timeInterval"]["start"]
+    body = receiver.received[0].body
+    assert api.get(f"time-entries/{body['id']}")["timeInterval"]["start"] == body["timeInterval"]["start"]
 
 
 def test_a_second_flood_repeats_nothing(api: Api, receiver: Receiver) -> None:
@@ -546,7 +546,7 @@ def test_other_records_flood_too(api: Api, receiver: Receiver, event: str) -> No
     ],
 )
 def test_unusable_controls_are_refused(shared: Api, path: str, body: Any) -> None:
-    """Each says what it cannot use."""
+    """Each reports what it cannot use."""
     answer = httpx.post(f"{shared.sandbox.control}/{path}", json=body)
     assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
 
@@ -565,7 +565,7 @@ def test_reset_forgets_deliveries(api: Api, receiver: Receiver) -> None:
     assert settled(api)["delivered"] == 0
 
 
-def test_a_flood_for_a_webhook_that_is_gone_holds_nobody_up(api: Api, receiver: Receiver) -> None:
+def test_a_flood_for_a_deleted_webhook_blocks_nothing_else(api: Api, receiver: Receiver) -> None:
     """Nothing of it is sent any more; the sandbox answers meanwhile, and a reset ends it."""
     hook = subscribe(api, receiver, "NEW_TIME_ENTRY")
     entry(api)
@@ -578,7 +578,7 @@ def test_a_flood_for_a_webhook_that_is_gone_holds_nobody_up(api: Api, receiver: 
 
 
 def test_logs_outlive_the_sandbox(tmp_path: Any, receiver: Receiver) -> None:
-    """They are written down when it stops; what still waited is gone."""
+    """They are written down when it stops; what still waited is lost."""
     with running_sandbox(tmp_path) as sandbox:
         api = Api(sandbox)
         hook = subscribe(api, receiver, "NEW_TIME_ENTRY")

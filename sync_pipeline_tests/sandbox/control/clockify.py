@@ -1,4 +1,4 @@
-"""Somebody who works at the sandbox's Clockify, for tests of the controls."""
+"""Someone who works at the sandbox's Clockify, for tests of the controls."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_pattern_may_be_the_counted_route(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(("kind", "seen"), [("hold_before", "new"), ("hold_after", "old")])
-def test_a_held_request_goes_on_when_its_rule_is_taken_back(sandbox: Sandbox, kind: str, seen: str) -> None:
+def test_a_held_request_continues_when_its_rule_is_removed(sandbox: Sandbox, kind: str, seen: str) -> None:
     """Held before it is carried out it meets what was written meanwhile; held after it, its answer is old."""
     sandbox.api.put("users/u1", json={**USERS, "name": "old"})
     _fault(sandbox, kind, "GET /snapshots/users/*", count=1)
@@ -134,7 +134,7 @@ def test_stall_serves_in_the_end(sandbox: Sandbox) -> None:
 
 
 def test_duplicate_page(sandbox: Sandbox) -> None:
-    """Page two is page one again, once; then the list goes on where it should."""
+    """Page two is page one again, once; then the list continues where it should."""
     _fault(sandbox, "duplicate_page", "GET /snapshots/locations", count=1)
     pages = [[record["location_id"] for record in page] for page in sandbox.pages("locations", limit=5)]
     assert pages[0] == pages[1]
@@ -142,7 +142,7 @@ def test_duplicate_page(sandbox: Sandbox) -> None:
     assert [len(page) for page in sandbox.pages("locations", limit=5)] == [5, 5, 2]
 
 
-def test_page_that_repeats_for_ever(sandbox: Sandbox) -> None:
+def test_page_that_repeats_forever(sandbox: Sandbox) -> None:
     """Without a count, the first page comes for every page."""
     _fault(sandbox, "duplicate_page", "GET /snapshots/locations")
     first = sandbox.api.get("locations", params={"limit": 5}).json()

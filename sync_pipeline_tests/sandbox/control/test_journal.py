@@ -111,8 +111,8 @@ def test_a_batch_makes_a_version_of_each_record_it_changes(sandbox: Sandbox) -> 
     assert [one["since"] for one in _versions(sandbox, "users", "u1", "snapshots")] == [1]
     assert [one["since"] for one in _versions(sandbox, "users", "u2", "snapshots")] == [1, 2]
     sandbox.api.delete("users/u1")
-    (gone,) = _versions(sandbox, "users", "u1", "snapshots")
-    assert (gone["since"], gone["until"]) == (1, 3)
+    (deleted,) = _versions(sandbox, "users", "u1", "snapshots")
+    assert (deleted["since"], deleted["until"]) == (1, 3)
 
 
 def test_a_project_is_another_when_its_client_is_renamed(sandbox: Sandbox) -> None:

@@ -59,7 +59,7 @@ def test_seed_takes_options(sandbox: Sandbox) -> None:
     sandbox.control.post("seed", json={"locations": 12, "seed": 7})
 
 
-def test_clock_moves_and_stands(sandbox: Sandbox) -> None:
+def test_clock_moves_and_stops(sandbox: Sandbox) -> None:
     """Time can be set, frozen, moved and given back."""
     frozen = sandbox.control.post("clock", json={"now": "2026-03-01T08:00:00+01:00", "frozen": True}).json()["now"]
     assert datetime.fromisoformat(frozen) == datetime.fromisoformat("2026-03-01T07:00:00Z")
@@ -77,7 +77,7 @@ def test_unusable_times_are_refused(sandbox: Sandbox, body: object) -> None:
 
 
 def test_keys_are_listed_and_work(sandbox: Sandbox) -> None:
-    """Every key on the list opens what its scopes say."""
+    """Every key on the list opens what its scopes allow."""
     listed = sandbox.control.get("keys").json()
     assert listed["keys"]["Snapshots key"] == "sandbox-snapshots-key"
     assert listed["snapshots_scopes"]["sandbox-snapshots-time-entries-read-key"] == ["time_entries.read"]
@@ -111,13 +111,13 @@ def test_busy_time_grows(sandbox: Sandbox) -> None:
     ],
 )
 def test_unusable_settings_are_refused(sandbox: Sandbox, path: str, body: dict[str, object]) -> None:
-    """Each control says what it cannot use."""
+    """Each control reports what it cannot use."""
     answer = sandbox.control.post(path, json=body)
     assert (answer.status_code, bool(answer.json()["error"])) == (400, True)
 
 
 def test_broken_json_is_refused(sandbox: Sandbox) -> None:
-    """A control that cannot read its body says so."""
+    """A control that cannot read its body reports it."""
     assert sandbox.control.post("clock", content=b"{").status_code == 400
 
 

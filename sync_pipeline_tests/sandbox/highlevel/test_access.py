@@ -29,7 +29,7 @@ def test_a_request_needs_a_token_and_a_version(agency: Agency, headers: dict[str
 
 
 def test_a_token_is_for_the_agency_or_for_one_location_and_has_scopes(agency: Agency) -> None:
-    """The words tell a wrong kind of token from a missing scope."""
+    """The message distinguishes a wrong kind of token from a missing scope."""
     no_route = (401, "This route is not yet supported by the IAM Service. Please update the IAM config.")
     assert agency.refused("GET", "/objects/", AGENCY_TOKEN, params={"locationId": HOME}) == no_route
     saas = {"companyId": COMPANY, "customerId": "cus_sandbox", "subscriptionId": "sub_sandbox"}
@@ -91,7 +91,7 @@ def test_users_have_the_addresses_of_clockifys(agency: Agency) -> None:
 
 
 def test_each_answer_says_what_is_left_and_a_day_can_be_used_up(agency: Agency) -> None:
-    """No Retry-After: only the headers say which limit it was."""
+    """No Retry-After: only the headers state which limit it was."""
     answer = agency.send("GET", f"/locations/{HOME}")
     assert answer.headers["x-ratelimit-limit-daily"] == "200000"
     assert answer.headers["x-ratelimit-daily-remaining"] == "199999"

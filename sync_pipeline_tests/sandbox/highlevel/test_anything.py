@@ -114,7 +114,7 @@ def test_a_body_that_is_no_object_is_refused(agency: Agency, sent: bytes) -> Non
 
 @pytest.mark.parametrize("kind", ["duplicate_page", "shifted_page"])
 def test_a_page_can_be_repeated_or_shifted(agency: Agency, kind: str) -> None:
-    """Also with the page in ``skip``; a shifted list hides nothing, since no page says that it is the last."""
+    """Also with the page in ``skip``; a shifted list hides nothing, since no page states that it is the last."""
     agency.control("faults", {"kind": kind, "route": "GET /highlevel/locations/search", "count": 1})
     pages = [
         agency.ask("GET", "/locations/search", AGENCY_TOKEN, params={"limit": "5", "skip": str(skip)})["locations"]

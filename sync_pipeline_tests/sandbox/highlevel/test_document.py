@@ -169,7 +169,7 @@ def test_every_operation_is_as_documented(exchanges: list[Exchange]) -> None:
 
 @pytest.mark.parametrize("number", range(len(KNOWN)))
 def test_each_correction_is_needed(exchanges: list[Exchange], number: int) -> None:
-    """Without it the document contradicts what was seen; and it says why it is right."""
+    """Without it the document contradicts what was seen; and it states why it is right."""
     contract = HighLevelContract(corrected(KNOWN[:number] + KNOWN[number + 1 :]))
     assert [problem for exchange in exchanges for problem in contract.check(exchange)]
     assert len(KNOWN[number]["evidence"]) > 20

@@ -75,7 +75,7 @@ def test_a_consent_leads_to_tokens_of_the_company_and_its_locations(agency: Agen
     ],
 )
 def test_the_consent_page_says_what_is_wrong(agency: Agency, change: dict[str, str], words: str) -> None:
-    """And sends nobody back."""
+    """And sends no one back."""
     answer = agency.http.get(f"{agency.sandbox.highlevel}/oauth/chooselocation", params=CONSENT | change)
     assert (answer.status_code, words in answer.text) == (400, True)
 

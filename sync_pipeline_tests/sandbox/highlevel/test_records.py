@@ -45,8 +45,8 @@ def test_a_record_is_created_merged_and_deleted(agency: Agency) -> None:
     assert agency.ask("DELETE", f"{RECORDS}/{made['id']}") == {"id": made["id"], "success": True}
     for method, params in (("GET", None), ("PUT", HERE), ("DELETE", None)):
         body: Any = {"properties": {}} if method == "PUT" else None
-        gone = agency.refused(method, f"{RECORDS}/{made['id']}", params=params, json=body)
-        assert gone == (400, f"Record with id {made['id']} not found")
+        refused = agency.refused(method, f"{RECORDS}/{made['id']}", params=params, json=body)
+        assert refused == (400, f"Record with id {made['id']} not found")
     assert agency.control("highlevel/records/clockify_projects") == {"records": []}
 
 
@@ -102,7 +102,7 @@ def test_a_field_can_be_unique_and_a_deleted_record_can_block_its_value(agency: 
 
 
 def test_an_object_holds_so_many_records(agency: Agency) -> None:
-    """300,000 unless a test says otherwise."""
+    """300,000 unless a test sets another number."""
     agency.switch(largest=1)
     agency.create(1)
     assert agency.refused("POST", RECORDS, json={**HERE, "properties": {"title": "x"}})[0] == 400

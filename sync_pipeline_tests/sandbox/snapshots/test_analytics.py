@@ -1,4 +1,4 @@
-"""Project figures: every project and month, once, and margin is what it says."""
+"""Project figures: every project and month, once, and margin is what its name states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Credentials, scopes and the rate limit answer as the contract says."""
+"""Credentials, scopes and the rate limit answer as the contract states."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_key_in_either_header(sandbox: Sandbox, header: str) -> None:
 
 @pytest.mark.parametrize(("key", "code"), [(None, "missing_credentials"), ("wrong", "invalid_credentials")])
 def test_without_a_known_key_everything_is_401(sandbox: Sandbox, key: str | None, code: str) -> None:
-    """No key and a wrong key are told apart, and both name the scheme to use."""
+    """No key and a wrong key are distinguished, and both name the scheme to use."""
     for method, path, _scope in ROUTES:
         answer = sandbox.client(key).request(method, path)
         assert (answer.status_code, answer.json()["code"]) == (401, code)
@@ -41,7 +41,7 @@ def test_without_a_known_key_everything_is_401(sandbox: Sandbox, key: str | None
 
 @pytest.mark.parametrize("state", ["revoked", "expired"])
 def test_a_key_can_be_taken_back(sandbox: Sandbox, state: str) -> None:
-    """A revoked and an expired key are told apart from one that never was, and from each other; both can come back."""
+    """A revoked and an expired key are distinguished from one that never existed, and from each other; both can be restored."""
     key = "sandbox-snapshots-read-only-key"
     sandbox.control.post("snapshots", json={"keys": {key: state}})
     answer = sandbox.client(key).get("users")
@@ -101,7 +101,7 @@ def test_problems_carry_the_request_id(sandbox: Sandbox) -> None:
     ],
 )
 def test_unknown_routes(sandbox: Sandbox, method: str, path: str, status: int, code: str) -> None:
-    """A wrong address is a problem of its own, never mistaken for a record that is gone."""
+    """A wrong address is a problem of its own, never mistaken for a deleted record."""
     answer = sandbox.api.request(method, path)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
 

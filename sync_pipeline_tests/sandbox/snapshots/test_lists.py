@@ -12,7 +12,7 @@ def _ids(pages: list[list[dict[str, str]]]) -> list[str]:
 
 
 def test_cursor_walks_through_every_record_once(sandbox: Sandbox) -> None:
-    """The pages of a list put together are the list, and the last page says that it is."""
+    """The pages of a list put together are the list, and the last page states that it is."""
     sandbox.batch("time_entries", *(entry(number) for number in range(25)))
     pages = sandbox.pages("time_entries", limit=10)
     assert [len(page) for page in pages] == [10, 10, 5]
@@ -26,7 +26,7 @@ def test_empty_list(sandbox: Sandbox) -> None:
 
 
 def test_default_limit_is_a_hundred(sandbox: Sandbox) -> None:
-    """Who does not say how many gets a hundred."""
+    """Without a limit a page has a hundred."""
     sandbox.batch("time_entries", *(entry(number) for number in range(101)))
     assert len(sandbox.api.get("time_entries").json()["data"]) == 100
 

@@ -92,7 +92,7 @@ def test_token_errors_have_their_rfc_names(sandbox: Sandbox, form: dict[str, str
     assert _error(_token(sandbox, **form)) == (status, error)
 
 
-def test_expired_token_says_so(sandbox: Sandbox) -> None:
+def test_expired_token_is_named(sandbox: Sandbox) -> None:
     """After its life a token is a 401 of its own code: the sign to refresh."""
     sandbox.control.post("snapshots", json={"token_seconds": 60})
     token = _token(sandbox, grant_type="client_credentials").json()
@@ -123,7 +123,7 @@ def test_authorization_code_with_pkce(sandbox: Sandbox) -> None:
 
 
 def test_code_used_twice_kills_what_came_of_it(sandbox: Sandbox) -> None:
-    """A second exchange is refused and the first one's tokens die: somebody copied the code."""
+    """A second exchange is refused and the first one's tokens die: someone copied the code."""
     code = _authorize(sandbox, ASK)["code"]
     pair = _exchange(sandbox, code).json()
     assert _error(_exchange(sandbox, code)) == (400, "invalid_grant")
@@ -140,7 +140,7 @@ def test_code_is_bound_to_verifier_and_address(sandbox: Sandbox, changes: dict[s
 
 
 def test_code_expires_within_a_minute(sandbox: Sandbox) -> None:
-    """A code that lay about is refused."""
+    """An expired code is refused."""
     code = _authorize(sandbox, ASK)["code"]
     sandbox.control.post("clock", json={"advance": 61})
     assert _error(_exchange(sandbox, code)) == (400, "invalid_grant")
@@ -181,13 +181,13 @@ def test_a_program_may_listen_on_any_port_of_this_machine(sandbox: Sandbox, host
     ],
 )
 def test_only_the_port_is_free(sandbox: Sandbox, address: str) -> None:
-    """Host, scheme and path are as they were registered."""
+    """Host, scheme and path must be those that were registered."""
     answer = httpx.get(f"{sandbox.running.url}/oauth/authorize", params={**ASK, "redirect_uri": address})
     assert (answer.status_code, "location" in answer.headers) == (400, False)
 
 
-def test_withdrawn_consents_are_told_from_expired_ones(sandbox: Sandbox) -> None:
-    """All consents can be withdrawn: access and refresh tokens say so, and later ones are not touched."""
+def test_withdrawn_consents_are_distinguished_from_expired_ones(sandbox: Sandbox) -> None:
+    """All consents can be withdrawn: access and refresh tokens are refused with that reason, and later ones are not touched."""
     pair = _exchange(sandbox, _authorize(sandbox, ASK)["code"]).json()
     assert sandbox.control.post("snapshots", json={"revoke_consents": True}).json()["revoked"] >= 2
     sandbox.control.post("clock", json={"advance": 4000})
@@ -210,7 +210,7 @@ def test_withdrawn_consents_are_told_from_expired_ones(sandbox: Sandbox) -> None
     ],
 )
 def test_faults_of_the_request_go_back_to_the_client(sandbox: Sandbox, changes: dict[str, str], error: str) -> None:
-    """What the client did wrong is told to the client, with its state."""
+    """A mistake of the client is returned to the client, with its state."""
     back = _authorize(sandbox, {**ASK, **changes})
     assert (back["error"], back["state"]) == (error, "st&te")
 
@@ -242,7 +242,7 @@ def test_registered_client_is_confined_to_its_scopes(sandbox: Sandbox) -> None:
     assert _error(_token(sandbox, **mine, scope="users.write")) == (400, "invalid_scope")
 
 
-def test_no_token_stands_in_the_database(sandbox: Sandbox) -> None:
+def test_no_token_is_in_the_database(sandbox: Sandbox) -> None:
     """Codes and tokens are kept as hashes only."""
     pair = _exchange(sandbox, _authorize(sandbox, ASK)["code"]).json()
     stored = repr([tuple(row) for row in sandbox.world.db.execute("SELECT * FROM snapshots_grants").fetchall()])

@@ -39,13 +39,13 @@ def _operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]
 
 def _check(document: dict[str, Any], operation: dict[str, Any], answer: httpx.Response) -> None:
     responses = operation["responses"]
-    told = responses.get(str(answer.status_code), responses["default"])
-    if "$ref" in told:
-        told = document["components"]["responses"]["Problem"]
-    if "content" not in told:
+    described = responses.get(str(answer.status_code), responses["default"])
+    if "$ref" in described:
+        described = document["components"]["responses"]["Problem"]
+    if "content" not in described:
         assert answer.content == b""
         return
-    content = told["content"][answer.headers["content-type"]]
+    content = described["content"][answer.headers["content-type"]]
     schema = {**content["schema"], "components": document["components"]}
     jsonschema_rs.Draft202012Validator(schema, validate_formats=True).validate(answer.json())
 
@@ -108,7 +108,7 @@ def test_security_names_the_scope_that_is_enforced(sandbox: Sandbox, document: d
 
 
 def test_every_way_to_be_refused_is_documented(sandbox: Sandbox, document: dict[str, Any]) -> None:
-    """The codes that tell refused credentials apart stand in the document, and the server gives each of them."""
+    """The codes that distinguish refused credentials are in the document, and the server gives each of them."""
     key, other = "sandbox-snapshots-read-only-key", "sandbox-snapshots-users-read-key"
     ended, withdrawn = (
         httpx.post(f"{sandbox.running.snapshots}/oauth/token", data=TOKEN).json()["access_token"] for _ in range(2)

@@ -49,12 +49,12 @@ def test_unchanged_record_keeps_its_update_time(sandbox: Sandbox) -> None:
     assert sandbox.api.get("users/u1").json() == before
 
 
-def test_delete_succeeds_for_ever(sandbox: Sandbox) -> None:
-    """A record can be deleted once and again; reading it is a 404 that says so."""
+def test_delete_succeeds_repeatedly(sandbox: Sandbox) -> None:
+    """A record can be deleted repeatedly; reading it is a 404 that states it."""
     sandbox.api.put("users/u1", json=USER)
     assert [sandbox.api.delete("users/u1").status_code for _ in range(2)] == [204, 204]
-    gone = sandbox.api.get("users/u1")
-    assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
+    deleted = sandbox.api.get("users/u1")
+    assert (deleted.status_code, deleted.json()["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_delete_succeeds_for_ever(sandbox: Sandbox) -> None:
     ],
 )
 def test_refusals_name_code_and_field(sandbox: Sandbox, changes: dict[str, Any], code: str, field: str) -> None:
-    """What is wrong with an entry is told by code and field; nothing of it is stored."""
+    """What is wrong with an entry is reported by code and field; nothing of it is stored."""
     (result,) = sandbox.batch("time_entries", entry(1, **changes))
     assert (result["status"], result["error"]["code"], result["error"]["field"]) == ("refused", code, field)
     assert sandbox.pages("time_entries") == [[]]

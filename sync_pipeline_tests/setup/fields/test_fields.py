@@ -68,7 +68,7 @@ def test_live_examples(us: Team, setup: SetupService, entity: str) -> None:
 
 
 def test_types_and_examples(setup: SetupService) -> None:
-    """The type is guessed from the values, a list of objects is told as one, and targets stand beside their sources."""
+    """The type is guessed from the values, a list of objects is shown as one, and targets are next to their sources."""
     paths = {source.path: source for source in entity_fields(setup, "time_entries").source_fields}
     assert paths["timeInterval.start"].type == "instant"
     assert paths["timeInterval.start"].mapped_to == ("start_time",)
@@ -123,7 +123,7 @@ def test_add_change_restore(setup: SetupService) -> None:
 
 
 def test_a_shipped_field_is_changed_by_what_differs(setup: SetupService) -> None:
-    """Only what differs is written, so what the shipped mapping says otherwise stays in force."""
+    """Only what differs is written, so the rest of the shipped mapping stays in force."""
     form = field_form(setup, "users", "name")
     change_field(setup, "users", replace(form, max_length="100"), since=None)
     assert "max_length: 100" in read(setup)
@@ -134,7 +134,7 @@ def test_a_shipped_field_is_changed_by_what_differs(setup: SetupService) -> None
 
 
 def test_dropping(setup: SetupService) -> None:
-    """A dropped shipped field is shown as dropped, and comes back; an own one is gone."""
+    """A dropped shipped field is shown as dropped, and comes back; a custom one is removed."""
     drop_field(setup, "users", "time_zone", since=None)
     found = field(setup, "users", "time_zone")
     assert found.dropped
@@ -176,7 +176,7 @@ mappings:
 
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None:
-    """The form of every shipped field, stored as it is, leaves no trace."""
+    """The form of every shipped field, stored unchanged, leaves no trace."""
     for found in target_fields(setup, entity):
         assert check_field(setup, entity, found.form) == ""
         change_field(setup, entity, found.form, since=None)
@@ -184,7 +184,7 @@ def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("entity", "form", "told"),
+    ("entity", "form", "expected"),
     [
         ("users", FieldForm("x", source="a", transform="trin"), "transform: there is no transform 'trin'. Did you mean 'trim'?"),
         ("users", FieldForm("x", source="a", transform="prefix: 5"), "transform.prefix: found a whole number 5, expected text."),
@@ -212,10 +212,10 @@ def test_nothing_is_changed_by_looking(setup: SetupService, entity: str) -> None
         ("nothing", FieldForm("x", source="a"), "There is no entity 'nothing'"),
     ],
 )  # fmt: skip
-def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, told: str) -> None:
-    """One sentence says what is wrong, without file and line; nothing is stored, not even when it is insisted on."""
+def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, expected: str) -> None:
+    """One sentence states what is wrong, without file and line; nothing is stored, not even when it is insisted on."""
     found = check_field(setup, entity, form)
-    assert told in found
+    assert expected in found
     assert ".yaml" not in found
     with pytest.raises(ConfigError) as error:
         change_field(setup, entity, form, since=None)
@@ -225,7 +225,7 @@ def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, t
 
 
 @pytest.mark.parametrize(
-    ("entity", "name", "told"),
+    ("entity", "name", "expected"),
     [
         ("users", "user_id", "user_id is dropped, but it is what target.id knows a record by."),
         ("locations", "name", "a client cannot be without a name"),
@@ -233,10 +233,10 @@ def test_instant_validation(setup: SetupService, entity: str, form: FieldForm, t
         ("users", "nam", "users has no field 'nam'. Did you mean 'name'?"),
     ],
 )
-def test_what_must_not_be_dropped(setup: SetupService, entity: str, name: str, told: str) -> None:
-    """A field that something else needs stays, and the reason is told."""
+def test_what_must_not_be_dropped(setup: SetupService, entity: str, name: str, expected: str) -> None:
+    """A field that something else needs stays, and the reason is shown."""
     found = check_drop(setup, entity, name)
-    assert told in found
+    assert expected in found
     with pytest.raises(ConfigError) as error:
         drop_field(setup, entity, name, since=None)
     assert str(error.value) == found
@@ -262,7 +262,7 @@ def test_a_broken_set_up_is_named(setup: SetupService) -> None:
 
 
 def test_preview(us: Team, setup: SetupService) -> None:
-    """Five real records before and after; what is different and what is wrong is told for each."""
+    """Five real records before and after; what is different and what is wrong is shown for each."""
     form = replace(field_form(setup, "users", "name"), transform="trim | upper", max_length="3")
     found = preview_records(setup, "users", form)
     assert 0 < len(found) <= 5
@@ -354,7 +354,7 @@ SMALL = {"type": "json", "source": ["scaled"], "transform": [{"scale": 5e-324}]}
 @example(SMALL, "extra")
 @given(files(), st.sampled_from(["extra", "name", "status"]))
 def test_every_form_comes_back(written: dict[str, object], name: str) -> None:
-    """Whatever a file says: as a form, stored through the form, and read again it is the same field."""
+    """Whatever a file holds: as a form, stored through the form, and read again it is the same field."""
     with TemporaryDirectory() as directory:
         setup = SetupService("test", root=Path(directory), environ={"SYNC_HOME": directory})
         document = yaml.safe_dump({"mappings": {"users": {"fields": {name: written}}}})
