@@ -75,7 +75,7 @@ def test_a_run_that_was_killed_hides_no_edit(us: Team, on: Live) -> None:
 def test_an_edit_whose_comparison_failed_is_not_answered_by_a_full_sync(us: Team, on: Live) -> None:
     """Clients could not be read when the sensor looked; a sync that has nothing to deliver does not ask for them."""
     client = ours(us)
-    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Somebody's idea")))
+    on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Somebody's idea")))
     us.fault("status", "GET */clients/*", status=503)
     assert on.tick("locations").requests == []
     us.sync("locations")
@@ -90,7 +90,7 @@ def test_an_edit_whose_comparison_failed_is_not_answered_by_a_full_sync(us: Team
 def test_an_edit_of_a_client_that_another_run_is_writing_is_compared_once_more(us: Team, on: Live) -> None:
     """What is read meanwhile may be from before that write or after it: the look decides nothing."""
     client = ours(us)
-    on.event("CLIENT_UPDATED", "locations", told(edit(us, client, address="Somebody's idea")))
+    on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Somebody's idea")))
     with closing(open_store(us.settings().store_url)) as store, alive(store, "writing"), us.session() as session:
         ledger = session.ledger("locations")
         claims = type(ledger)(store, ledger.pair, ledger.entity).claims
