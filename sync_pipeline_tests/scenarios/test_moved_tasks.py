@@ -99,7 +99,7 @@ def every(moves: Mapping[str, Places]) -> Places:
 
 
 def back(places: Places) -> Places:
-    """Where these locations were before, or where nobody else is."""
+    """Where these locations were before, or where no other one is."""
     return {key: START.get(key, ("R", "Elder")) for key in places}
 
 

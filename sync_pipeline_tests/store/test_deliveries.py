@@ -109,7 +109,7 @@ def test_acknowledged_writes_of_linked_records_are_noted_in_one_pass(store: Stor
     ledger = here(store)
     ledger.mark_sending([Sending("a", "ta", None), Sending("b", "tb", None)])
     heard: list[str] = []
-    event.listen(store.engine, "before_cursor_execute", lambda *told: heard.append(told[2]))
+    event.listen(store.engine, "before_cursor_execute", lambda *executed: heard.append(executed[2]))
 
     assert ledger.mark_delivered(
         [Delivered("a", "ta", "v1", "create"), Delivered("b", "tb", "v1", "create")], None, at(2)
