@@ -168,7 +168,10 @@ class SyncNews:
         """A line for each, the oldest first, and whether it is a problem; none while the set-up is not finished."""
         try:
             with self.opened() as session:
-                pair, found = session.pair, [one for one in recent(session.store, session.pair, NEWEST) if one.outcome]
+                pair, found = (
+                    session.pair,
+                    [one for one in recent(session.store, session.pair, NEWEST) if one.ended != "running"],
+                )
         except SyncError:  # or while the database is busy: the next call finds them
             return []
         known = self._reported.get(pair, {one.id for one in found})
@@ -183,7 +186,7 @@ def _line(sync: Sync) -> str:
     if not (did or sync.reason):
         return ""
     at = terminal.clock_time(sync.finished_at or sync.begun_at)
-    return f"{at} {sync.entity}: {', '.join(did) or sync.outcome}{f' - {sync.reason}' if sync.reason else ''}"
+    return f"{at} {sync.entity}: {', '.join(did) or sync.ended}{f' - {sync.reason}' if sync.reason else ''}"
 
 
 @contextmanager

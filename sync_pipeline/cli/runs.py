@@ -156,7 +156,7 @@ def _document(run: Run) -> dict[str, Any]:
         "syncs": [
             {
                 "entity": one.entity,
-                "outcome": one.outcome or "running",
+                "outcome": one.ended,
                 "days": one.partitions,
                 "counts": one.counts,
                 "requests": one.requests,
@@ -171,4 +171,4 @@ def _figures(one: Sync) -> dict[str, Any]:
     figures = {name: int(one.counts.get(name, 0)) for name in FIGURES}
     days = " to ".join(one.partitions) if one.partitions else None
     read = {"read": figures.pop("extracted")}
-    return {"entity": one.entity, "outcome": one.outcome or "running", "days": days, **read, **figures}
+    return {"entity": one.entity, "outcome": one.ended, "days": days, **read, **figures}

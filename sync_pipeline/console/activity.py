@@ -38,6 +38,7 @@ COLUMNS = (
     "by",
     "trigger",
     "requested_by",
+    "waiting",
 )
 MEANINGS = {
     "failed": (
@@ -132,9 +133,7 @@ def for_support(session: Session, found: Run) -> str:
     ]
     for sync in found.syncs:
         figures = ", ".join(f"{name} {value}" for name, value in sync.counts.items() if value)
-        lines.append(
-            f"{sync.entity}: {sync.outcome or 'running'}, began {sync.begun_at:%Y-%m-%dT%H:%M:%SZ}, {figures or 'nothing'}"
-        )
+        lines.append(f"{sync.entity}: {sync.ended}, began {sync.begun_at:%Y-%m-%dT%H:%M:%SZ}, {figures or 'nothing'}")
         if sync.reason:
             lines.append(f"  {_PERSONAL.sub('***', sync.reason)}")
     return "\n".join(lines)
@@ -166,7 +165,7 @@ def _exported(line: Entry) -> list[Any]:
     if line.run is None:
         change = line.change
         what = f"{change.what}: {change.detail}" if change is not None else ""
-        return [at, "change", what, "", "", "", "", "", "", "", "", change.by if change is not None else "", "", ""]
+        return [at, "change", what, "", "", "", "", "", "", "", "", change.by if change is not None else "", "", "", ""]
     counts, end = line.run.counts, line.run.finished_at
     seconds = round((end - line.run.begun_at).total_seconds(), 1) if end is not None else ""
     figures = [
@@ -188,4 +187,5 @@ def _exported(line: Entry) -> list[Any]:
         line.run.id,
         line.run.trigger,
         line.run.requested_by,
+        counts["waiting"],
     ]

@@ -117,7 +117,7 @@ def title_of_run(run: Run) -> str:
     """What a run did, in a few words."""
     what = ", ".join(map(words, run.entities))
     begins = {"running": "Syncing", "dry_run": "Previewed", "targeted": "Synced single records of"}
-    if run.outcome in ("failed", "blocked"):
+    if run.outcome in ("failed", "blocked", "incomplete"):
         return f"Sync of {what} {outcome(run.outcome)}"
     return f"{begins.get(run.outcome, 'Synced')} {what}"
 

@@ -30,7 +30,7 @@ from sync_pipeline.stages.targeted import OUTDATED, Targeted
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import UNKNOWN
 from sync_pipeline.store.staging import Staging
-from sync_pipeline.store.syncs import TARGETED
+from sync_pipeline.store.syncs import INTERRUPTED, TARGETED
 
 AN_HOUR = timedelta(hours=1)
 SECONDS_EACH = 0.1
@@ -226,8 +226,8 @@ class _Look(Targeted):
                 deleted = self._mark_deleted(deleted, ())
                 self._merge(self._staging, self._found.keys() & todo)
             self._send(deleted, self._staging, sync_id)
-        except SyncError as error:
-            reason = str(error)
+        except BaseException as error:  # Ctrl-C, too
+            reason = str(error) if isinstance(error, SyncError) else INTERRUPTED
             raise
         finally:
             self._counts.requests += session.requests - before

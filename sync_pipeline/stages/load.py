@@ -47,13 +47,12 @@ from sync_pipeline.store.references import NOT_DELIVERED
 from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.staged import StagedRow
 from sync_pipeline.store.staging import Staging
-from sync_pipeline.store.syncs import SCHEMA_CHANGED, SyncOutcome
+from sync_pipeline.store.syncs import INTERRUPTED, SCHEMA_CHANGED, SyncOutcome
 
 SHOWN_DAYS = 5
 MAY_HAVE_MOVED = "a record of it may have moved since, and could not be read again"
 HAS_CHANGED = "a record of it was read as unchanged and is stored in another form by now, and could not be read again"
 Stage = Callable[..., None]
-INTERRUPTED = "It was interrupted. What was delivered stays delivered; the next sync continues from there."
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ from sync_pipeline.store.records import (
 from sync_pipeline.store.scope import Scope, draw
 from sync_pipeline.store.staged import StagedRow
 from sync_pipeline.store.staging import Staging
-from sync_pipeline.store.syncs import TARGETED
+from sync_pipeline.store.syncs import INTERRUPTED, TARGETED
 
 UNBELIEVABLE = (
     "It reads as deleted, but so do records that are known to exist, so it is left unchanged. Check "
@@ -223,8 +223,9 @@ class Targeted:
             with self._ledger.staging() as staging:
                 decide(self._session, self._spec, staging)
                 self._deliver(found, staging, sync_id)
-        except SyncError as error:
-            reason = str(error)
+            reason = Answer(self._counts, self._left, self._held).problem
+        except BaseException as error:  # Ctrl-C, too
+            reason = str(error) if isinstance(error, SyncError) else INTERRUPTED
             raise
         finally:
             self._counts.requests = self._session.requests - before

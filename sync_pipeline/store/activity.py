@@ -52,7 +52,7 @@ class Run:
     @property
     def outcome(self) -> str:
         """The worst of its syncs' outcomes; ``running`` while one has not ended, or when it was killed."""
-        found = {sync.outcome or "running" for sync in self.syncs}
+        found = {sync.ended for sync in self.syncs}
         return min(found, key=lambda outcome: WORST.index(outcome) if outcome in WORST else 0)
 
     @property

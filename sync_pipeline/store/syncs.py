@@ -22,6 +22,8 @@ SCHEMA_CHANGED = "schema_changed"
 """Beside the figures of a sync, in words: the source had other fields than are known."""
 TARGETED: SyncOutcome = "targeted"
 """A sync of a few records by id: it says nothing about a scope, so it is never ``loaded``."""
+INTERRUPTED = "It was interrupted. What was delivered stays delivered; the next sync continues from there."
+"""The reason of a sync that did not reach its end."""
 WRITTEN = ("created", "adopted", "updated", "deleted")
 """The figures of a sync that count records which were written to the target."""
 OUTSIDE = "sync-"
@@ -64,6 +66,17 @@ class Sync:
     """The category of the API error that ended it."""
     trigger: str | None = None
     requested_by: str | None = None
+
+    @property
+    def ended(self) -> str:
+        """How it ended, ``running`` until then; ``targeted`` only when nothing of a few records is left to do."""
+        if self.outcome is None or self.finished_at is None:
+            return self.outcome if self.outcome and self.outcome != TARGETED else "running"
+        if self.outcome != TARGETED:
+            return self.outcome
+        if self.reason:
+            return "failed"
+        return "incomplete" if self.counts.get("waiting") else "held" if self.counts.get("held") else TARGETED
 
     @property
     def writes(self) -> int:

@@ -171,6 +171,24 @@ def test_a_run(live: Live, office: Team) -> None:
     assert "Retry rejected users" in live.text(run_of(live, "users"))
 
 
+def test_a_run_of_single_records_that_delivered_nothing_is_no_success(live: Live) -> None:
+    """It is failed in the list, under its filter and on its page, with what waits."""
+    with live.setup.reading() as session:
+        sync, at = session.ledger("time_entries").syncs, session.now()
+        number = sync.begin(observed_at=at, at=at, run_id="refused", targeted=True)
+        sync.finish(number, "targeted", {"extracted": 1, "waiting": 1}, 2, at, reason="The key was revoked.")
+    text = live.text("/activity?outcome=failed&entity=time_entries")
+    assert "Sync of time entries failed" in text
+    text = live.text("/activity/run/refused")
+    assert "time entries failed 1 0 0 0 0 0 0 1" in text.lower()
+    assert "What happened time_entries: The key was revoked." in text
+    rows = list(csv.DictReader(io.StringIO(live.browser.get("/activity/csv?outcome=failed&entity=time_entries").text)))
+    assert [(row["outcome"], row["waiting"]) for row in rows if row["by"] == "refused"] == [("failed", "1")]
+    with live.setup.reading() as session:
+        after = session.ledger("time_entries").syncs
+        after.finish(after.begin(observed_at=at, at=at, run_id="later"), "success", {}, 1, at)
+
+
 @pytest.mark.parametrize("words", ["id", "email", "name", "target"])
 def test_a_record_is_found(live: Live, words: str) -> None:
     """By its id, an address, the beginning of a name; people see the name, and the id small next to it."""

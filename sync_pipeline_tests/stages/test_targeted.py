@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.errors import ApiError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages import load, targeted
 from sync_pipeline.stages.references import Found, find
 from sync_pipeline.stages.targeted import sync_ids
+from sync_pipeline.store.activity import run_of
 from sync_pipeline.store.events import Received, content_id, receive_many
-from sync_pipeline_tests.harness import Team, day, morning, team
+from sync_pipeline_tests.harness import SNAPSHOTS_KEY, Team, day, morning, team
 
 FEW = {"users": 2, "projects": 3, "clients": 1, "locations": 1, "entries": 0}
 ONE_LOOK = {"CLOCKIFY_READER": "report", "SYNC_MAX_CONFIRMATIONS": "1"}
@@ -74,6 +76,37 @@ def test_a_day_is_not_done_while_a_record_that_is_kept_is_not_delivered(
         us.control("DELETE", "lag")
         us.sync("time_entries")
         assert {row["description"] for row in us.at_snapshots("time_entries").values()} == {"new"}
+
+
+def test_a_run_that_delivers_nothing_is_stored_as_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the target refuses the key or the run is interrupted; what it could not send waits."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def ended(us: Team, run_id: str) -> tuple[str, int, bool]:
+        with us.session() as session:
+            run = run_of(session.store, session.pair, run_id)
+        assert run is not None
+        return run.outcome, run.counts["waiting"], bool(run.reasons)
+
+    with team(tmp_path, **FEW) as us:
+        entry = us.add_entry(us.users()[0]["id"], morning(1), description="old")
+        us.sync()
+        us.change_entry(entry, description="new")
+        us.control("POST", "snapshots", {"keys": {SNAPSHOTS_KEY: "revoked"}})
+        with us.session() as session, pytest.raises(ApiError):
+            sync_ids(session, session.specs["time_entries"], [entry["id"]], run_id="refused")
+        assert ended(us, "refused") == ("failed", 1, True)
+        us.control("POST", "snapshots", {"keys": {SNAPSHOTS_KEY: "valid"}})
+        with us.session() as session, monkeypatch.context() as patch:
+            patch.setattr(targeted.Targeted, "_read", killed)
+            with pytest.raises(KeyboardInterrupt):
+                sync_ids(session, session.specs["time_entries"], [entry["id"]], run_id="interrupted")
+        assert ended(us, "interrupted") == ("failed", 0, True)
+        with us.session() as session:
+            sync_ids(session, session.specs["time_entries"], [entry["id"]], run_id="delivered")
+        assert ended(us, "delivered") == ("targeted", 0, False)
 
 
 def test_what_others_wait_for_is_not_replaced_by_an_older_read_of_it(

@@ -110,6 +110,31 @@ def test_filters(store: Store) -> None:
     assert entry.entities == ("users", "time_entries")
 
 
+@pytest.mark.parametrize(
+    ("counts", "reason", "ended"),
+    [
+        ({"extracted": 1, "updated": 1}, "", "targeted"),
+        ({"extracted": 1, "waiting": 1}, "", "incomplete"),
+        ({"extracted": 1, "held": 1}, "", "held"),
+        ({"extracted": 1, "waiting": 1}, "The key was revoked.", "failed"),
+        ({}, "It was interrupted.", "failed"),
+    ],
+)
+def test_a_sync_of_single_records_ends_as_its_work_did(
+    store: Store, counts: dict[str, int], reason: str, ended: str
+) -> None:
+    """Only one that left nothing to do is a success; it is found under the outcome that it is shown with."""
+    kept = Ledger(store, HERE, "users").syncs
+    number = kept.begin(observed_at=at(1), at=at(1), run_id="r1", targeted=True)
+    assert [entry.run.outcome for entry in activity(store, HERE, Wanted()).entries if entry.run] == ["running"]
+    kept.finish(number, "targeted", counts, 3, at(2), reason)
+    (entry,) = activity(store, HERE, Wanted(outcome=ended)).entries
+    assert entry.run is not None
+    assert (entry.run.outcome, entry.run.syncs[0].ended) == (ended, ended)
+    assert entry.run.is_uneventful is False or ended == "targeted"
+    assert not activity(store, HERE, Wanted(outcome="success")).entries
+
+
 def test_one_run(store: Store) -> None:
     """By Dagster's id, or by the number of a sync outside of it; nothing of another pair, and no error for nonsense."""
     sync(store, "users", 1, "r1")
