@@ -48,6 +48,13 @@ class RecordDetails:
     history: RecordHistory
     pages: Mapping[str, str]
     """System to the record's page there, as far as there is one."""
+    can_fetch: bool = False
+    """Whether the source can read this one record."""
+
+    @property
+    def is_unaccepted(self) -> bool:
+        """Whether the source has a version that no check has accepted: the fields are those of the last accepted one."""
+        return any(one.origin == "check" for one in self.why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +128,14 @@ def record_details(session: Session, entity: str, source_id: str) -> RecordDetai
         return None
     (row,) = rows_of(session.store, session.pair, [(entity, source_id)])
     spec = session.specs.get(entity)
+    pages, can_fetch = pages_of(session, spec, row), spec is not None and session.can_fetch(spec)
     if record is None or record.fields_hash == TOMBSTONE:
-        return RecordDetails(row, (), "", why, history, pages_of(session, spec, row))
+        return RecordDetails(row, (), "", why, history, pages, can_fetch)
     wanted = json.loads(record.fields)
     there = _there(record.delivered_hash, record.fields_hash, ledger.delivered_fields(source_id), wanted)
     kind = "unknown" if there is None else "same" if record.delivered_hash == record.fields_hash else "differs"
     kind = "absent" if record.delivered_hash is None else kind
-    return RecordDetails(row, _pairs(spec, wanted, there), kind, why, history, pages_of(session, spec, row))
+    return RecordDetails(row, _pairs(spec, wanted, there), kind, why, history, pages, can_fetch)
 
 
 def pages_of(session: Session, spec: EntitySpec | None, row: RecordRow) -> dict[str, str]:

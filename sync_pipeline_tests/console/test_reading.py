@@ -221,6 +221,41 @@ def test_one_record(live: Live) -> None:
     assert live.browser.get("/records?entity=nope").status_code == 409, "it is switched off, or there is none"
 
 
+def test_a_record_that_is_rejected_after_its_delivery(live: Live, office: Team) -> None:
+    """What is shown is its last accepted version, and called that, also while its reject is ignored."""
+    user = office.users()[-1]
+    with live.setup.reading() as session:
+        session.ledger("users").rejects.replace(
+            None, [Reject(user["id"], "email", "email", "is not an e-mail address", "not-an-address")], None,
+            session.now(), source_ids=[user["id"]], read_no=10_000,
+        )  # fmt: skip
+    chosen = {"source_id": user["id"], "record": user["id"]}
+    for path, note in (("", ""), ("/records/users/ignore", "An old account")):
+        if path:
+            live.browser.post(path, {**chosen, "note": note})
+        text = live.text(f"/records/users/{user['id']}")
+        assert "The target keeps the version that was last accepted." in text
+        assert "Field Last accepted Target" in text
+        assert "up to date" not in text
+        assert "as the source has them" not in text
+    with live.setup.reading() as session:
+        session.ledger("users").rejects.replace(None, [], None, session.now(), source_ids=[user["id"]], read_no=10_001)
+
+
+def test_no_comparison_is_promised_where_the_source_cannot_read_one_record(live: Live, office: Team) -> None:
+    """Of users there is only a list: the target alone is read, and the page says so."""
+    text = live.text(f"/records/users/{live.user['id']}")
+    assert "Read the target now" in text
+    assert "it cannot read a single record by its id" in text
+    assert "Compare now" not in text
+    asked = {"source_id": live.user["id"]}
+    shown = Page(live.browser.post("/records/users/compare", asked, of="/mapping/users").text)
+    assert "Read now at the target" in shown.text
+    text = live.text(f"/records/projects/{office.projects()[0]['id']}")
+    assert "Compare now reads them" in text
+    assert "Read the target now" not in text
+
+
 def test_what_differs_is_marked(live: Live, office: Team) -> None:
     """A record that changed since: the old value is at the target, the new one is wanted, and it is pending."""
     project = office.projects()[0]
