@@ -77,9 +77,9 @@ def send(context: RequestContext) -> Response:
             extra |= _sent(context, session, form, extra["digest"])
     except WrongInputs as error:
         for fault in error.faults:
-            name, _, rest = fault.partition(":")
+            name = fault.partition(":")[0]
             top = next((each for each in names if name == each or name.startswith((f"{each}.", f"{each}["))), WHOLE)
-            context.problems.add(f"{FIELD}{top}" if top else WHOLE, fault if name != top else rest.strip())
+            context.problems.add(f"{FIELD}{top}" if top else WHOLE, fault)
     except SyncError as error:
         if isinstance(error, UnknownOutcome):
             extra["may_send"] = False  # not offered again before it was looked up

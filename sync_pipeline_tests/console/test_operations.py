@@ -31,6 +31,16 @@ def test_an_operation_is_found_by_two_words(browser: Browser) -> None:
         assert browser.get(f"{HERE}?{wrong}").status_code == 200
 
 
+def test_reads_writes_and_deletes_look_different(browser: Browser) -> None:
+    """In the list and on their pages; what is only described has no colour."""
+    for name, colour in (("list", "good"), ("create", "busy"), ("delete", "poor")):
+        kind = {"list": "read", "create": "write"}.get(name, name)
+        badge = f'<span class="badge {colour}">{kind}</span>'
+        assert badge in browser.get(f"{HERE}/clockify.tags.{name}").text
+        assert badge in browser.get(f"{HERE}?q=clockify.tags.{name}").text
+    assert '<span class="badge ">write</span>' in browser.get(f"{HERE}/clockify.holidays.create").text
+
+
 def test_one_operation(browser: Browser) -> None:
     """What it takes, what it needs, the vendor's own page, and how it is run or why it is not."""
     page = browser.get(f"{HERE}/clockify.projects.from-template").text
@@ -59,7 +69,7 @@ def test_a_write_is_shown_before_it_is_sent(browser: Browser) -> None:
     here = f"{HERE}/clockify.tags.create"
     wrong = browser.post(here, {"in.name": ""})
     assert wrong.status_code == 422
-    assert "is required" in wrong.text
+    assert wrong.text.count("name: is required, string") == 2, "in the summary and beside the field"
     shown = browser.post(here, {"in.name": "From a page"})
     assert "From a page" in shown.text
     assert tags(browser) == []
