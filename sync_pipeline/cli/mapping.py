@@ -238,7 +238,7 @@ def mapping_publish(accept_rewrite: bool, only_changed: bool, as_json: bool) -> 
             "Add --accept-rewrite or --only-changed, or run: sync-pipeline mapping discard",
         )
         sys.exit(ExitCode.HELD)
-    number = publish(setup, since=since, accept_rewrite=accept_rewrite, only_changed=only_changed)
+    number = publish(setup, since=since, accept_rewrite=accept_rewrite, only_changed=only_changed).number
     done = {"version": number, "changes": [asdict(one) for one in draft.changes]}
     terminal.emit(as_json, done, f"Published as version {number}; `sync-pipeline setup versions` lists them.")
 

@@ -13,7 +13,7 @@ from sync_pipeline.setup.drafts import discard, go_back, publish, read_draft, re
 from sync_pipeline.setup.trial import held_by, kind_for
 
 DONE = "The changes are published, and live syncing continues with them."
-REWRITING = f"{DONE} Records that were delivered before are rewritten now."
+REWRITING = f"{DONE} Records that were delivered before are rewritten by"
 
 
 def show(context: RequestContext) -> Response:
@@ -58,14 +58,16 @@ def put_in_force(context: RequestContext) -> Response:
     try:
         only_changed = context.form.flag("only_changed")
         accept = context.form.flag("rewrite") and not only_changed
-        publish(context.setup, since=context.since, accept_rewrite=accept, only_changed=only_changed)
+        done = publish(context.setup, since=context.since, accept_rewrite=accept, only_changed=only_changed)
     except SyncError as error:
         context.went_wrong(error)
         return show(context)
     context.changed()
-    return context.go(
-        "/mapping", "The changes are published." if context.is_paused else DONE if only_changed else REWRITING
-    )
+    if done.requests:
+        is_one = len(done.requests) == 1
+        path = f"/requests/{done.requests[0]}" if is_one else "/requests"
+        return context.go(path, f"{REWRITING} {'this request' if is_one else 'these requests'}.")
+    return context.go("/mapping", "The changes are published." if context.is_paused else DONE)
 
 
 def forget(context: RequestContext) -> Response:

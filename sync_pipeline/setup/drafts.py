@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -116,8 +117,19 @@ def read_publication(setup: SetupService) -> Publication:
     return Publication(is_live, trial, rewrites, _obstacle(trial, others) if is_live else "")
 
 
-def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = False, only_changed: bool = False) -> int:
-    """Make the draft current, in one transaction with the switch of live syncing; returns the version's number.
+class PublishedVersion(NamedTuple):
+    """What publishing a draft made."""
+
+    number: int
+    """Of the version."""
+    requests: tuple[int, ...] = ()
+    """The requests that rewrite what was delivered before."""
+
+
+def publish(
+    setup: SetupService, *, since: str | None, accept_rewrite: bool = False, only_changed: bool = False
+) -> PublishedVersion:
+    """Make the draft current, in one transaction with the switch of live syncing.
 
     With ``only_changed`` a record gets the new mapping when it changes at the source. Otherwise, while live syncing is on,
     the daemon is asked to rewrite the others.
@@ -144,9 +156,9 @@ def publish(setup: SetupService, *, since: str | None, accept_rewrite: bool = Fa
             _allow_rewrites(session, setup, way.rewrites)
         kept = {spec.entity: _rewritten(session, spec.entity) for spec in changed} if only_changed else None
         number = _publish(session, setup, now, _Published(former, way.trial, changed, kept))
-        if way.is_live and not only_changed:
-            _ask_for_rewrites(session, setup, changed)
-    return number
+        is_rewriting = way.is_live and not only_changed
+        requests = _ask_for_rewrites(session, setup, changed) if is_rewriting else []
+    return PublishedVersion(number, tuple(requests))
 
 
 def discard(setup: SetupService, *, since: str | None) -> None:
@@ -231,18 +243,20 @@ def _choose_former(tx: Connection, session: Session, what: _Published, by: str, 
             asked.keep_former_in(tx, spec.fingerprint, what.kept[spec.entity], by, at)
 
 
-def _ask_for_rewrites(session: Session, setup: SetupService, changed: list[EntitySpec]) -> None:
-    """Have the daemon read the entities again, with all of their days."""
+def _ask_for_rewrites(session: Session, setup: SetupService, changed: list[EntitySpec]) -> list[int]:
+    """Have the daemon read the entities again, with all of their days; returns the requests."""
     # Here, not above: they load pandas, which commands that look at a draft do without.
     from sync_pipeline.setup.requests import ask_for
     from sync_pipeline.stages.batch import whole_range
 
     days = whole_range(session.settings, session.now().astimezone(UTC).date(), 0).keys
-    for spec in changed:
-        if spec.partitioned:
-            ask_for(setup, "backfill", WorkScope(spec.entity, days[0], days[-1]))
-        else:
-            ask_for(setup, "sync", WorkScope(spec.entity))
+    asked = [
+        ask_for(setup, "backfill", WorkScope(spec.entity, days[0], days[-1]))
+        if spec.partitioned
+        else ask_for(setup, "sync", WorkScope(spec.entity))
+        for spec in changed
+    ]
+    return [request.id for request, _ in asked]
 
 
 def _fingerprint(setup: SetupService) -> str:

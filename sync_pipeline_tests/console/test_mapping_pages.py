@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -168,7 +169,10 @@ def test_changes_gather_until_they_are_published(live: Browser) -> None:
     assert "passed Dry run on the accounts" in ready.text
     assert ready.faults == []
 
-    assert "The changes are published" in live.post("/draft/publish", of="/draft").text
+    done = live.post("/draft/publish", of="/draft")
+    assert "The changes are published" in done.text
+    assert "are rewritten by this request" in done.text
+    assert re.fullmatch(r"/requests/\d+", done.url.path)
     assert "unpublished" not in live.page("/").text
     assert "time_zone: drop" in setup.settings().setup_document
     assert read_live_status(setup).is_live

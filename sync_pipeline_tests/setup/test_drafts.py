@@ -96,7 +96,7 @@ def test_a_draft_is_previewed_then_published(us: Team, live: SetupService) -> No
     with pytest.raises(NotAllowed, match="rewrites 5 projects"):
         publish(live, since=None)
     sync(us, live)  # a run of what is published takes no request of the draft amiss
-    number = publish(live, since=None, accept_rewrite=True)
+    number, asked = publish(live, since=None, accept_rewrite=True)
     assert read_draft(live) is None
     now = read_live_status(live)
     assert (now.is_live, now.has_passed) == (True, True)
@@ -107,6 +107,7 @@ def test_a_draft_is_previewed_then_published(us: Team, live: SetupService) -> No
         store, pair = session.store, session.pair
         assert [change.what for change in changes(store, 2)] == ["request", "mapping published"]
         assert [(one.kind, one.scope.entity) for one in open_requests(store, pair)] == [("sync", "projects")]
+        assert asked == tuple(one.id for one in open_requests(store, pair))
 
 
 def test_published_for_new_and_changed_records_only(us: Team, live: SetupService) -> None:
@@ -148,7 +149,8 @@ def test_a_mapping_published_again_for_all_records_rewrites_them(us: Team, live:
     upper(live)
     previewed(live.on_draft())
     first = live.settings().setup_version
-    second = publish(live, since=None, only_changed=True)
+    second, asked = publish(live, since=None, only_changed=True)
+    assert asked == ()
     sync(us, live)
     for number, rewritten in ((first, {}), (second, {"projects": len(before)})):
         go_back(live, number, since=None)
