@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused, would_pause
 from sync_pipeline.setup.system_details import system_names
+from sync_pipeline.stages.guards import without_advice
 from sync_pipeline.store.activity import Run
 from sync_pipeline.store.engine import plain
 from sync_pipeline.store.syncs import Sync
@@ -45,6 +47,17 @@ PLACES = (
 """Address and name of each page that is always one step away, and how the addresses of the pages below it begin."""
 CSV = "text/csv; charset=utf-8"
 PAUSED = "Live syncing is paused until a preview of the change has passed (step 4) and you turn it on again (step 5)."
+
+
+_COMMANDS = re.compile(
+    r": (?:look at `sync-pipeline approvals show \d+`, then [^.]*|`sync-pipeline rejects list` says why)(?=\.)"
+)
+"""What alerts advise for the terminal: see ``alerts.derive``."""
+
+
+def beside_button(text: str) -> str:
+    """A message without the commands that the button beside it stands for."""
+    return _COMMANDS.sub("", without_advice(text))
 
 
 def words(name: str) -> str:
@@ -135,6 +148,7 @@ TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 TEMPLATES.filters.update(
+    beside_button=beside_button,
     numbered=lambda rows: list(enumerate(rows)),
     instant=instant,
     marked=marked,

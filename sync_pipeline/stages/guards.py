@@ -627,6 +627,11 @@ def with_decision(reason: str, approval: Approval) -> str:
     return _ADVICE.sub(now, reason)
 
 
+def without_advice(reason: str) -> str:
+    """A reason without the advice to decide, for a page that has buttons for that beside it."""
+    return _ADVICE.sub("", reason).replace("  ", " ").strip()
+
+
 def _decided(approval: Approval) -> str:
     """Who decided when, and what happens next."""
     at, until = (f"{each:%Y-%m-%d %H:%M} UTC" for each in (approval.decided_at, approval.expires_at) if each)

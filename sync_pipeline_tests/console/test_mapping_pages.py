@@ -136,6 +136,9 @@ def test_three_ways_on_from_a_draft_that_rewrites_much(live: Browser, office: Te
     page = live.page("/draft")
     assert ways in page.text
     assert "Cancel" in page.text
+    assert "Publishing asks about it, above." in page.text
+    assert "approvals show" not in page.text
+    assert "--accept-rewrite" not in page.text
     assert page.faults == []
     live.page("/mapping")
     assert ways in live.page("/draft").text

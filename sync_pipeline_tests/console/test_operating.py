@@ -62,6 +62,9 @@ def test_a_refused_key_is_green_nowhere(office: Team, ana: Browser, setup: Setup
     for path in ("/", "/connections", "/snapshots"):
         assert "refuses its key" in text(ana, path) if path == "/" else "key refused" in text(ana, path)
         assert "this key was revoked. Replace it on the console's page Secrets" in text(ana, path)
+    for system in ("snapshots", "clockify"):
+        assert "page Secrets" not in text(ana, f"/connections/{system}"), "its form is on that page"
+    assert "this key was revoked. Replace it below" in text(ana, "/connections/snapshots")
     assert "missing The Snapshots API is connected" in text(ana, "/live")
     assert "refused" in text(ana, "/secrets")
     assert "Replace the key" in text(ana, "/")

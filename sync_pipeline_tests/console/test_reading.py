@@ -87,7 +87,7 @@ def test_the_overview(live: Live, office: Team) -> None:
     page = live.browser.page("/")
     assert "Live, but one problem needs attention." in page.text
     assert "Some users are rejected" in page.text
-    assert "1 of the users is not delivered" in page.text
+    assert "1 of the users is not delivered. They are checked again at every sync." in page.text, "beside See why"
     links = {found["href"] for found in page.all("a")}
     assert {
         "/records?state=rejected&entity=users",
