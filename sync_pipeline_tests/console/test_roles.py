@@ -100,6 +100,25 @@ def test_pages_show_the_forms_that_a_role_may_send(desk_browser: Browser, office
     assert ("/setup/live" in home) is (role == "admin")
 
 
+@pytest.mark.parametrize("role", ROLES[1:])
+def test_only_admins_are_offered_the_set_up(
+    console: RunningConsole, desk_browser: Browser, office: Team, role: Role
+) -> None:
+    """Others do not see its buttons: not before anything is connected, and not afterwards."""
+    is_admin = role == "admin"
+    with signed_in(console, role) as browser:
+        text = browser.page("/").text
+        assert ("Connect accounts" in text) is is_admin
+        assert ("Continue: Clockify" in text) is is_admin
+        assert ("Edit mapping" in text) is is_admin
+        assert "Connect accounts" not in browser.get("/overview/progress").text or is_admin
+    connect(desk_browser, office)
+    with signed_in(desk_browser.console, role) as browser:
+        text = browser.page("/").text
+        assert ("Edit mapping" in text) is is_admin
+        assert ("Continue: Preview" in browser.page("/mapping").text) is is_admin
+
+
 def _least(action: str) -> Role:
     parts = action.partition("?")[0].split("/")
     for path, role in sorted(LEAST_ROLES.items(), key=lambda item: item[0].count("{")):
