@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from sync_pipeline.console.request_context import CSV, OUTCOMES, TRIGGERS, RequestContext, download, title_of_run, took
+from sync_pipeline.console.requests import panel
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.reporting.export import csv_text
 from sync_pipeline.session.session import Session
@@ -78,6 +79,7 @@ def show(context: RequestContext) -> Response:
         export=f"/activity/csv?{urlencode(asked)}",
         values=values,
         is_filtered=bool(asked),
+        work=None if found.entries else panel(context),
         options={
             "entity": [("", "All"), *((name, name.replace("_", " ")) for name in entities)],
             "outcome": [("", "All"), *(OUTCOMES | {"targeted": "success, single records"}).items()],

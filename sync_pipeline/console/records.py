@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 from starlette.responses import Response
 
 from sync_pipeline.console.request_context import CSV, RequestContext, download
+from sync_pipeline.console.requests import panel
 from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.reporting.export import csv_text
 from sync_pipeline.session.session import Session
@@ -48,6 +49,7 @@ def show(context: RequestContext) -> Response:
         values=values,
         back=f"/records?{urlencode(asked)}",
         is_filtered=bool(asked),
+        work=None if found.rows else panel(context),
         newer=_address(asked, offset - PAGE) if offset else "",
         older=_address(asked, offset + PAGE) if found.total > offset + PAGE and offset + PAGE < COUNTED else "",
         export=f"/records/csv?{urlencode(asked)}",
