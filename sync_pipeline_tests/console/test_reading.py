@@ -338,6 +338,41 @@ def test_the_pages_in_a_browser(live: Live, chrome: playwright.sync_api.Browser)
         expect(ana.heading).to_have_text("Activity")
 
 
+COVERED = """() => {
+  const boxOf = (node) => { const all = document.createRange(); all.selectNodeContents(node); return all.getBoundingClientRect(); };
+  const texts = [...document.querySelectorAll('.places a')].map((link) => [link.textContent, boxOf(link)]);
+  const badges = [...document.querySelectorAll('.places .count')].map((badge) => badge.getBoundingClientRect());
+  // Four pixels of a line's box are above its letters.
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom - 4 && b.top + 4 < a.bottom;
+  return [badges.length, texts.filter(([, text]) => badges.some((badge) => meet(badge, text))).map(([name]) => name)];
+}"""
+"""How many badges the header has, and the names of the places that one of them covers."""
+
+
+def test_nothing_is_covered_or_cut(live: Live, chrome: playwright.sync_api.Browser) -> None:
+    """The badges cover no letter, wide and on a phone; there a month has room for its year, and two buttons do not touch."""
+    live.browser.console.console.badges.forget()
+    with walking(chrome, live.browser.console.link()) as ana:
+        for width in (1280, 390):
+            ana.page.set_viewport_size({"width": width, "height": 800})
+            ana.to("/")
+            count, covered = ana.page.evaluate(COVERED)
+            assert (count >= 1, covered) == (True, []), width
+        ana.to("/dashboard")
+        for name in ("from", "to"):
+            box = ana.page.locator(f"#{name}").bounding_box()
+            assert box is not None
+            assert box["width"] > 200
+        # The same form as on the page of a draft that rewrites records.
+        ana.page.locator("main").evaluate(
+            "(main) => main.insertAdjacentHTML('beforeend', '<div class=actions><form><button>A</button> <button>B</button></form></div>')"
+        )
+        first, second = (ana.page.get_by_role("button", name=name, exact=True).bounding_box() for name in "AB")
+        assert first is not None
+        assert second is not None
+        assert second["y"] - (first["y"] + first["height"]) >= 4
+
+
 def test_a_record_is_compared_now(live: Live, office: Team) -> None:
     """Both systems are read: what differs, and every field's current value, folded; nothing of it is stored."""
     project = office.projects()[0]
