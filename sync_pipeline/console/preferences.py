@@ -18,6 +18,8 @@ from sync_pipeline.setup.support import file_name, support_bundle, versions
 from sync_pipeline.setup.transfer import export_setup
 from sync_pipeline.store.health import size_of
 from sync_pipeline.store.schema import HEAD
+from sync_pipeline.webhooks.hooks import open_hooks
+from sync_pipeline.webhooks.registration import Registrar, Wishes, registered_at
 
 GENERAL, SANDBOX = "/settings/general", "/settings/sandbox"
 EDITED = {
@@ -67,8 +69,17 @@ def lab(context: RequestContext) -> Response:
 
 def experiment(context: RequestContext) -> Response:
     """POST /settings/sandbox: something is broken on purpose, or everything repaired."""
-    context.settings()
-    return context.go(SANDBOX, sandbox_lab.experiment(context.setup, context.form.text("name")))
+    settings, name = context.settings(), context.form.text("name")
+    if name != "reset":
+        return context.go(SANDBOX, sandbox_lab.experiment(context.setup, name))
+    sandbox_lab.end_faults(settings)
+    with context.setup.session() as session:
+        hooks = open_hooks(session)
+        address = registered_at(session, hooks)
+        done = sandbox_lab.experiment(context.setup, name)
+        if address:  # the reset has deleted the webhooks, too
+            Registrar.of(session, hooks, address).register(Wishes(enable=True))
+    return context.go(SANDBOX, done)
 
 
 def about(context: RequestContext) -> Response:

@@ -78,7 +78,13 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         "clock",
         {"advance": DAY},
     ),
-    "reset": Experiment("Reset", "Fresh sample data, no faults, real time.", "reset", {}),
+    "reset": Experiment(
+        "Reset",
+        "Fresh sample data, no faults, real time. The target is empty then: Repair everything, on the overview, "
+        "delivers all records again.",
+        "reset",
+        {},
+    ),
 }
 REPAIRS: tuple[tuple[str, Mapping[str, Any], str], ...] = (
     ("faults", {}, "DELETE"),
@@ -130,10 +136,7 @@ def experiment(setup: SetupService, name: str) -> str:
     settings = setup.settings()
     port, buttons = _port(settings), experiments(settings)
     if name == REPAIR:
-        for path, sent, method in REPAIRS:
-            control(port, path, sent, method)
-        if (facts := load_profile(settings.snapshots_profile).sandbox) is not None:
-            control(port, facts.path.strip("/"), facts.repair)
+        end_faults(settings)
         done = "Everything works again. What was written in the sandbox stays."
     elif name in buttons:
         chosen, now = buttons[name], f"{setup.now():%H:%M:%S}"
@@ -144,6 +147,15 @@ def experiment(setup: SetupService, name: str) -> str:
         raise ConfigError(f"The lab has no button {name[:40]!r}.")
     setup.note("sandbox lab", done)
     return done
+
+
+def end_faults(settings: Settings) -> None:
+    """End everything but what was written."""
+    port = _port(settings)
+    for path, sent, method in REPAIRS:
+        control(port, path, sent, method)
+    if (facts := load_profile(settings.snapshots_profile).sandbox) is not None:
+        control(port, facts.path.strip("/"), facts.repair)
 
 
 def _port(settings: Settings) -> int:

@@ -326,6 +326,13 @@ def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) ->
     return [Row(one.event, one.id, "removed", ours=not ids) for one in removed]
 
 
+def registered_at(session: Session, hooks: HookStore) -> str:
+    """The public address to which our webhooks deliver; "" when none is registered."""
+    workspace = session.clockify.account.workspace
+    ours = (one.url for one in session.call(session.clockify.webhooks.list) if is_known(hooks, workspace, one))
+    return next((url.partition(hook_path(workspace))[0] for url in ours), "")
+
+
 def is_known(hooks: HookStore, workspace: str, webhook: Webhook) -> bool:
     """Whether it delivers to a secret path of ours."""
     hook = hooks.load(webhook.event)

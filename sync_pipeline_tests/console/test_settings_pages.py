@@ -19,6 +19,8 @@ from sync_pipeline.setup.sandbox_lab import EXPERIMENTS
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.setup import version_in
+from sync_pipeline.webhooks.hooks import open_hooks
+from sync_pipeline.webhooks.registration import Registrar, Wishes, registered_at
 from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import connect
 from sync_pipeline_tests.console.walk import walking
@@ -147,6 +149,23 @@ def test_the_lab_breaks_and_repairs_the_sandbox(desk_browser: Browser) -> None:
     trail = desk_browser.page("/settings/audit").text
     assert "sandbox lab Both systems answer 503 for a minute" in trail
     assert desk_browser.post(LAB, {"name": "explode"}).status_code == 409
+
+
+def test_a_reset_of_the_lab_keeps_the_webhooks_and_says_that_the_target_is_empty(desk_browser: Browser) -> None:
+    """They are registered again at the same address, though the reset deletes them and a key was refused."""
+    address = "http://127.0.0.1:9"
+    with service(desk_browser).session() as session:
+        hooks = open_hooks(session)
+        before = {row.event for row in Registrar.of(session, hooks, address).register(Wishes()).hooks}
+    assert before
+    desk_browser.post(LAB, {"name": "refuse_clockify"})
+    text = Page(desk_browser.post(LAB, {"name": "reset"}).text).text
+    assert "The target is empty then: Repair everything" in text.partition("Break something")[0]
+    with service(desk_browser).session() as session:
+        hooks = open_hooks(session)
+        there = session.call(session.clockify.webhooks.list)
+        assert {one.event for one in there} == before
+        assert registered_at(session, hooks) == address
 
 
 def test_the_lab_is_only_there_for_the_sandbox(desk_browser: Browser, office: Team) -> None:
