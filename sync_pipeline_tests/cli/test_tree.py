@@ -27,6 +27,7 @@ OLD_OPTIONS = [line for line in OPTIONS.splitlines() if ": " in line]
 SHELLS = {"bash": "complete -o nosort", "zsh": "compdef", "fish": "complete --no-files"}
 AT = datetime(2026, 3, 1, 23, 30, 5, 250, tzinfo=UTC)
 ROWS = [{"entity": "users", "at": AT, "read": 1234, "note": "a\tb", "none": None}]
+RUN = "64a687e2-1c5b-4a0e-9d3f-0b7c5f2e8a91"
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -185,6 +186,43 @@ def test_a_narrow_screen_gets_blocks(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(terminal.out, "width", 80)
     terminal.table("Title", ROWS)
     assert "entity" in capsys.readouterr().out.splitlines()[2]
+
+
+@pytest.mark.usefixtures("for_people")
+@pytest.mark.parametrize("width", range(80, 181, 5))
+def test_no_figure_and_no_word_is_cut(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the width: figures, ids, times and words are whole; where a table has no room for them there are blocks."""
+    monkeypatch.setattr(terminal.out, "width", width)
+    row = {
+        "client": "Aurora Travel",
+        "entries": 4997,
+        "hours": 4100.5,
+        "at": AT,
+        "run_id": RUN,
+        "entity": "time_entries",
+    }
+    money = {"in_sync": "yes", "amount": 751644.17, "cost": None, "margin": 1.0}
+    terminal.table("Title", [{**row, **money}, {**row, **money, "amount": None}], decimals=2)
+    told = capsys.readouterr().out
+    assert max(map(len, told.splitlines())) <= width
+    for word in ("4,997", "4,100.50", "751,644.17", "1.00", RUN, "time_entries", "Aurora", "Travel", "yes", "client"):
+        assert re.search(rf"(?<!\S){re.escape(word)}(?![^\s:])", told), told
+    assert f"{AT.astimezone():%Y-%m-%d %H:%M}" in told
+
+
+@pytest.mark.usefixtures("for_people")
+def test_what_is_no_word_is_folded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A long address or path takes no more room than is left; nothing of it is lost."""
+    monkeypatch.setattr(terminal.out, "width", 80)
+    address = f"https://example.com/{'a' * 100}"
+    terminal.table("Title", [{"name": "A setting", "value": address, "source": "default"}])
+    told = capsys.readouterr().out
+    assert any(line.startswith(" A setting ") and line.endswith(" default ") for line in told.splitlines())
+    assert address in "".join(
+        line.removeprefix(" A setting").replace("default", "").strip() for line in told.splitlines()
+    )
 
 
 @pytest.mark.usefixtures("for_people")
