@@ -209,6 +209,33 @@ def test_records(shell: Shell) -> None:
     assert "Nothing is known" in shell("records", "show", "users", "nobody", code=2).message
 
 
+def test_a_record_that_exists_nowhere_is_an_error(shell: Shell) -> None:
+    """Unknown here and to the source, as often as it is asked; others are synced. What only the source has is no error."""
+    shell.sync("users", "projects")
+    (key, *_) = shell.team.at_snapshots("users")
+    for _ in range(2):
+        ended = shell("records", "sync", "users", "nope", code=2)
+        assert "users nope: The source has no record with this id" in ended.message
+        assert "Synced" not in ended.out
+    both = shell("records", "sync", "users", "nope", key, "--json", code=2).document
+    assert (both["counts"]["unchanged"], list(both["left"])) == (1, ["nope"])
+    project = shell.team.clockify("POST", "/projects", {"name": "A new one"})["id"]
+    new = shell("records", "sync", "projects", project, "--json", code=0).document
+    assert new["counts"]["created"] == 1
+
+
+def test_no_reject_of_an_unknown_record_is_retried(shell: Shell) -> None:
+    """It is an error where none of the ids is known; of a known record without a reject it says so."""
+    shell.sync("users")
+    (key, *_) = shell.team.at_snapshots("users")
+    assert "No reject of users has the id nope." in shell("rejects", "retry", "users", "nope", code=2).message
+    assert shell("rejects", "retry", "users", key, code=0).warnings == [
+        f"There is no reject of users with the id {key}."
+    ]
+    shell("records", "sync", "users", "nope", code=2)
+    shell("rejects", "retry", "users", "nope", code=2)
+
+
 def test_rejects_are_ignored_with_a_note(shell: Shell) -> None:
     """Until their reason changes; the note is in the audit."""
     for number in range(2):
