@@ -15,6 +15,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import must_exist, prepared, reading
 from sync_pipeline.cli.options import OPTIONAL_COLUMNS, entity_argument, json_option
+from sync_pipeline.cli.runs import full_run_id
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import Session, open_session
@@ -57,6 +58,7 @@ def records_list(
         raise click.UsageError(f"--reason needs --state {', '.join(OF_REJECTS)}.")
     with reading() as settings, open_session(settings) as session:
         must_exist(specs_of(settings), [entity] if entity else [])
+        run = full_run_id(session, run)
         found = find_records(
             session, entity=entity or "", limit=limit, q=query, state=state or "", reason=reason, run=run
         )

@@ -175,6 +175,23 @@ def test_runs(shell: Shell) -> None:
     )
 
 
+def test_a_run_is_found_by_the_beginning_of_its_id(shell: Shell) -> None:
+    """By eight characters, as the list shows them; one message where several runs begin so. Fewer find none."""
+    shell.sync("users")
+    (run,) = shell("runs", "list", "--json", code=0).document["runs"]
+    short = run["id"][:8]
+    assert f" {short} " in shell("runs", "list", code=0).out
+    assert run["id"] in shell.piped("runs", "list", code=0).out
+    assert shell("runs", "show", short, "--json", code=0).document["id"] == run["id"]
+    assert shell("records", "list", "--run", short, "--json", code=0).document["total"] == 4
+    assert "There is no run" in shell("runs", "show", short[:7], code=2).message
+    key = next(iter(shell.team.at_snapshots("users")))
+    for _ in range(2):
+        shell("records", "sync", "users", key, code=0)
+    assert "The ids of several runs begin with records-." in shell("runs", "show", "records-", code=2).message
+    assert "The ids of several runs begin with records-." in shell("runs", "retry", "records-", code=2).message
+
+
 def test_a_run_that_failed_is_run_again(shell: Shell) -> None:
     """What it did not complete, with its days; the reason is shown."""
     shell.team.fault("status", "POST /snapshots/users/batch", status=503)
