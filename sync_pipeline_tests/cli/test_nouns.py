@@ -64,6 +64,9 @@ def test_an_unknown_setting(shell: Shell) -> None:
     """The nearest one is named, as a command."""
     text = shell("settings", "get", "SYNC_MOD", code=2).message
     assert text == "There is no setting SYNC_MOD. sync-pipeline settings get SYNC_MODE"
+    assert shell("settings", "get", "NOPE", code=2).message.endswith(
+        "There is no setting NOPE. sync-pipeline settings list"
+    )
 
 
 def test_connections(shell: Shell) -> None:
@@ -258,10 +261,18 @@ def test_rejects_are_ignored_with_a_note(shell: Shell) -> None:
     for number in range(2):
         shell.team.put_location(f"twin-{number}", location_name="One name", address=str(number))
     shell.sync("locations")
-    assert "Say why" in shell("rejects", "ignore", "locations", "twin-0", code=2).message
+    told = shell("rejects", "ignore", "locations", "twin-0", code=2).message
+    assert "Say why" in told
+    assert "--note" in told
     done = shell("rejects", "ignore", "locations", "twin-0", "--note", "A test", "--json", code=0).document
     assert (done["reasons"], done["ignored"]) == (1, True)
     (row,) = shell("records", "list", "--state", "ignored", "--json", code=0).document["records"]
     assert row["source_id"] == "twin-0"
     assert "A test" in shell("audit", "list", code=0).out
     assert shell("rejects", "ignore", "locations", "twin-0", "--undo", "--json", code=0).document["reasons"] == 1
+
+
+def test_an_unknown_version_names_the_command_that_lists_them(shell: Shell) -> None:
+    """As a command."""
+    told = shell("setup", "back", "99", code=2).message
+    assert told.endswith("lists them. sync-pipeline setup versions")

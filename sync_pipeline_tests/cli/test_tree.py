@@ -118,6 +118,13 @@ def test_older_forms_do_the_same(shell: Shell, older: tuple[str, ...], newer: tu
     assert {**first.document, "run_ids": 0} == {**second.document, "run_ids": 0}
 
 
+def test_what_is_misspelt_is_named(shell: Shell) -> None:
+    """The nearest command or entity; none where nothing is near."""
+    assert "No such command 'statu'. Did you mean 'status'?" in shell("statu", code=2).err
+    assert "Did you mean 'users'?" in shell("sync", "user", code=2).err
+    assert "Did you mean" not in shell("qqqq", code=2).err
+
+
 def test_several_entities(shell: Shell) -> None:
     """They are named one after the other, in any order; no other one is synced."""
     document = shell.sync("users", "projects")
