@@ -405,7 +405,9 @@ def show(report: Progress) -> None:
     task = _screen.tasks.get(report.entity)
     if task is None:
         task = _screen.tasks[report.entity] = bar.add_task(report.entity, total=None)
-    text = f"{report.entity:<14} {report.stage:<8} {report.note}"
+    # How the reading was planned is for those who ask for it: the words are those of the program.
+    note = report.note if report.stage != "plan" or _style.handler is not None else ""
+    text = f"{report.entity:<14} {report.stage:<8} {note}"
     bar.update(task, description=printable(text), completed=report.done)
 
 

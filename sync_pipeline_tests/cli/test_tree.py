@@ -17,6 +17,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli import cli
 from sync_pipeline.cli.examples import EXAMPLES
 from sync_pipeline.printable import json_text
+from sync_pipeline.session.progress import Progress
 from sync_pipeline_tests.cli.shell import COMMANDS, Shell, parsed
 from sync_pipeline_tests.harness import day
 
@@ -116,6 +117,20 @@ def test_older_forms_do_the_same(shell: Shell, older: tuple[str, ...], newer: tu
     first, second = shell(*older, "--json"), shell(*newer, "--json")
     assert first.code == second.code
     assert {**first.document, "run_ids": 0} == {**second.document, "run_ids": 0}
+
+
+def test_how_reading_was_planned_is_shown_on_request() -> None:
+    """The words of the program are not on the screen of those who wait; --verbose shows them."""
+    with terminal.progress():
+        bar = terminal._screen.bar
+        assert bar is not None
+        for option, shown in ((None, False), ("verbose", True)):
+            if option:
+                terminal.adjust(option)
+            terminal.show(Progress("users", "plan", note="read by `report`"))
+            assert ("`report`" in bar.tasks[0].description) is shown
+            terminal.show(Progress("users", "read", 3, note="page 1"))
+            assert "page 1" in bar.tasks[0].description
 
 
 def test_what_is_misspelt_is_named(shell: Shell) -> None:
