@@ -234,7 +234,7 @@ class Targeted:
             self._counts.requests = self._session.requests - before
             counts, requests = asdict(self._counts), self._counts.requests
             self._ledger.syncs.finish(sync_id, TARGETED, counts, requests, at=self._session.now(), reason=reason)
-        return Answer(self._counts, self._left, self._held, frozenset(self._missing.nonexistent))
+        return Answer(self._counts, self._left, self._held, frozenset(self._missing.nonexistent) - self._left.keys())
 
     def _read(self) -> dict[str, Record]:
         """What the source has of these now."""

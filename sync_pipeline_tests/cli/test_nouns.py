@@ -261,9 +261,9 @@ def test_rejects_are_ignored_with_a_note(shell: Shell) -> None:
     for number in range(2):
         shell.team.put_location(f"twin-{number}", location_name="One name", address=str(number))
     shell.sync("locations")
-    told = shell("rejects", "ignore", "locations", "twin-0", code=2).message
-    assert "Say why" in told
-    assert "--note" in told
+    text = shell("rejects", "ignore", "locations", "twin-0", code=2).message
+    assert "Say why" in text
+    assert "--note" in text
     done = shell("rejects", "ignore", "locations", "twin-0", "--note", "A test", "--json", code=0).document
     assert (done["reasons"], done["ignored"]) == (1, True)
     (row,) = shell("records", "list", "--state", "ignored", "--json", code=0).document["records"]
@@ -274,5 +274,5 @@ def test_rejects_are_ignored_with_a_note(shell: Shell) -> None:
 
 def test_an_unknown_version_names_the_command_that_lists_them(shell: Shell) -> None:
     """As a command."""
-    told = shell("setup", "back", "99", code=2).message
-    assert told.endswith("lists them. sync-pipeline setup versions")
+    text = shell("setup", "back", "99", code=2).message
+    assert text.endswith("lists them. sync-pipeline setup versions")

@@ -227,11 +227,11 @@ def test_no_figure_and_no_word_is_cut(
     }
     money = {"in_sync": "yes", "amount": 751644.17, "cost": None, "margin": 1.0}
     terminal.table("Title", [{**row, **money}, {**row, **money, "amount": None}], decimals=2)
-    told = capsys.readouterr().out
-    assert max(map(len, told.splitlines())) <= width
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= width
     for word in ("4,997", "4,100.50", "751,644.17", "1.00", RUN, "time_entries", "Aurora", "Travel", "yes", "client"):
-        assert re.search(rf"(?<!\S){re.escape(word)}(?![^\s:])", told), told
-    assert f"{AT.astimezone():%Y-%m-%d %H:%M}" in told
+        assert re.search(rf"(?<!\S){re.escape(word)}(?![^\s:])", printed), printed
+    assert f"{AT.astimezone():%Y-%m-%d %H:%M}" in printed
 
 
 @pytest.mark.usefixtures("for_people")
@@ -240,10 +240,10 @@ def test_what_is_no_word_is_folded(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     monkeypatch.setattr(terminal.out, "width", 80)
     address = f"https://example.com/{'a' * 100}"
     terminal.table("Title", [{"name": "A setting", "value": address, "source": "default"}])
-    told = capsys.readouterr().out
-    assert any(line.startswith(" A setting ") and line.endswith(" default ") for line in told.splitlines())
+    printed = capsys.readouterr().out
+    assert any(line.startswith(" A setting ") and line.endswith(" default ") for line in printed.splitlines())
     assert address in "".join(
-        line.removeprefix(" A setting").replace("default", "").strip() for line in told.splitlines()
+        line.removeprefix(" A setting").replace("default", "").strip() for line in printed.splitlines()
     )
 
 
