@@ -21,7 +21,8 @@ from time import monotonic
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.progress import Progress as Bar
 from rich.progress import SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -33,8 +34,10 @@ from sync_pipeline.session.progress import Progress
 WIDTH = None if sys.stdout.isatty() else 120
 """A file or a pipe has no width of its own; without one Rich would squeeze tables into 80 columns."""
 
-UNBROKEN = ("workspace", "source_id", "target_id", "record", "at", "entity", "kind", "outcome")
-"""People copy ids, and one in two pieces is none; words that short are only harder to read."""
+UNBROKEN = re.compile(r"[\w.,:()%+-]{1,44}")
+"""A word that is never broken: people copy ids, and one in two pieces is none. The longest are those of runs of single records."""
+FOLDED = 20
+"""Columns that a column needs at most for what may be broken: addresses, paths, pieces of JSON."""
 
 NARROW = 80
 """On a screen with fewer columns each row is a block of lines."""
@@ -168,14 +171,24 @@ class Lines(tuple[str, ...]):
     __slots__ = ()
 
 
+_Cell = str | Text
+"""A value as people see it."""
+MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\dZ?")
+"""What `moment` prints."""
+
+
 def table(
     title: str,
     rows: Sequence[Mapping[str, Any]],
     columns: Sequence[str] | None = None,
     *,
     optional: Sequence[str] = (),
+    decimals: int | None = None,
 ) -> None:
-    """Rows as a table; numbers to the right, ``optional`` columns only where one is not zero, nothing for no rows."""
+    """Rows as a table; numbers to the right, ``optional`` columns only where one is not zero, nothing for no rows.
+
+    ``decimals`` rounds fractions for people. Where not every figure and word has room, each row is a block of lines.
+    """
     if not rows:
         return
     if not out.is_terminal:
@@ -185,21 +198,43 @@ def table(
     if title:
         # Not as the table's own title: Rich breaks that to the width of the table, ids included.
         out.print(title, style="table.title", soft_wrap=True)
-    if out.width < NARROW:
-        _blocks(rows, names)
+    cells = [[_cell(row.get(name), decimals) for name in names] for row in rows]
+    heads = [name.replace("_", " ") for name in names]
+    widths = _widths([[head, *column] for head, column in zip(heads, zip(*cells, strict=True), strict=True)])
+    if out.width < NARROW or not widths:
+        _blocks(cells, heads)
         return
     grid = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in names:
-        numeric = all(isinstance(row.get(name), int | float) for row in rows)
-        grid.add_column(
-            name.replace("_", " "),
-            justify="right" if numeric else "left",
-            overflow="fold",
-            no_wrap=numeric or name in UNBROKEN,
-        )
-    for row in rows:
-        grid.add_row(*(_cell(row.get(name)) for name in names))
+    for name, head, width in zip(names, heads, widths, strict=True):
+        values = [row.get(name) for row in rows]
+        numeric = {type(value) for value in values if value is not None} <= {int, float}
+        justify: JustifyMethod = "right" if numeric else "left"
+        grid.add_column(head, justify=justify, overflow="fold", width=width)
+    for line in cells:
+        grid.add_row(*line)
     out.print(grid)
+
+
+def _widths(columns: Sequence[Sequence[_Cell]]) -> list[int]:
+    """The width of each column: the widest give way first, none below what it needs; empty where that is too much."""
+    room = out.width - 2 * len(columns)  # two spaces between columns, and the edges
+    texts = [[printable(cell) if isinstance(cell, str) else cell.plain for cell in column] for column in columns]
+    least = [max(map(_needed, column)) for column in texts]
+    whole = [max(cell_len(line) for text in column for line in text.split("\n")) for column in texts]
+    for widest in range(room, 0, -1):
+        widths = [max(need, min(full, widest)) for need, full in zip(least, whole, strict=True)]
+        if sum(widths) <= room:
+            return widths
+    return []
+
+
+def _needed(text: str) -> int:
+    """The columns without which one of its words would be broken; a time is one word."""
+    if MOMENT.fullmatch(text):
+        return len(text)
+    return max(
+        (len(word) if UNBROKEN.fullmatch(word) else min(cell_len(word), FOLDED) for word in text.split()), default=0
+    )
 
 
 def _lines(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
@@ -218,16 +253,15 @@ def _value(value: Any) -> str:
     return printable("; ".join(value) if isinstance(value, Lines) else str(value))
 
 
-def _blocks(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+def _blocks(rows: Sequence[Sequence[_Cell]], heads: Sequence[str]) -> None:
     """Rows for a narrow screen: a line for each value that there is."""
-    width = max(map(len, names)) + 1
+    width = max(map(len, heads)) + 1
     for row in rows:
         out.print()
-        for name in names:
-            if (cell := _cell(row.get(name))) != "":
+        for head, cell in zip(heads, row, strict=True):
+            if cell != "":
                 words = cell.plain.replace("\n", f"\n{'':<{width}} ") if isinstance(cell, Text) else printable(cell)
-                label = f"{name.replace('_', ' ')}:"
-                out.print(Text(f"{label:<{width}} ", "bold"), Text(words), sep="", soft_wrap=True)
+                out.print(Text(f"{f'{head}:':<{width}} ", "bold"), Text(words), sep="", soft_wrap=True)
 
 
 def moment(at: datetime) -> str:
@@ -371,7 +405,9 @@ def show(report: Progress) -> None:
     task = _screen.tasks.get(report.entity)
     if task is None:
         task = _screen.tasks[report.entity] = bar.add_task(report.entity, total=None)
-    text = f"{report.entity:<14} {report.stage:<8} {report.note}"
+    # How the reading was planned is for those who ask for it: the words are those of the program.
+    note = report.note if report.stage != "plan" or _style.handler is not None else ""
+    text = f"{report.entity:<14} {report.stage:<8} {note}"
     bar.update(task, description=printable(text), completed=report.done)
 
 
@@ -381,11 +417,13 @@ def waiting(report: Progress) -> None:
         err.print(Text.assemble((report.entity, "yellow"), ": ", printable(report.note)))
 
 
-def _cell(value: Any) -> str | Text:
+def _cell(value: Any, decimals: int | None) -> _Cell:
     if value is None:
         return ""
     if isinstance(value, datetime):
         return moment(value)
     if isinstance(value, Lines):
         return Text("\n".join(map(printable, value)))
+    if isinstance(value, float) and decimals is not None:
+        return f"{value:,.{decimals}f}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

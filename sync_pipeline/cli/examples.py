@@ -63,20 +63,35 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "report hours": ("report hours --by week", "report hours --by tag --format csv"),
     "report people": ("report people --from 2026-03-01 --to 2026-03-31", "report people --by month --json"),
     "report clients": ("report clients", "report clients --by project --format csv --out clients.csv"),
-    "records": ("records list users --query jana@example.com", "records show users 64a687e2"),
+    "records": ("records list users --query jana@example.com", "records show users 64a687e28ac4aff5890fb3c2"),
     "records list": ("records list users --query jana@example.com", "records list --state rejected"),
-    "records show": ("records show users 64a687e2", "records show users 64a687e2 --json"),
-    "records sync": ("records sync users 64a687e2", "records sync users 64a687e2 64a687e3"),
-    "records history": ("records history users 64a687e2", "records history projects 64a687e2 --limit 20"),
+    "records show": (
+        "records show users 64a687e28ac4aff5890fb3c2",
+        "records show users 64a687e28ac4aff5890fb3c2 --json",
+    ),
+    "records sync": (
+        "records sync users 64a687e28ac4aff5890fb3c2",
+        "records sync users 64a687e28ac4aff5890fb3c2 64a687e28ac4aff5890fb3c3",
+    ),
+    "records history": (
+        "records history users 64a687e28ac4aff5890fb3c2",
+        "records history projects 64a687e28ac4aff5890fb3c2 --limit 20",
+    ),
     "rejects": ("rejects list", "rejects retry users"),
     "rejects list": ("rejects list", "rejects list users --limit 20"),
-    "rejects show": ("rejects show users 64a687e2", "rejects show users 64a687e2 --json"),
-    "rejects ignore": (
-        "rejects ignore users 64a687e2 --note 'A test account'",
-        "rejects ignore users 64a687e2 --undo",
+    "rejects show": (
+        "rejects show users 64a687e28ac4aff5890fb3c2",
+        "rejects show users 64a687e28ac4aff5890fb3c2 --json",
     ),
-    "rejects accept": ("rejects accept starter_projects 64c1f0a2", "rejects accept starter_projects 64c1f0a2 --json"),
-    "rejects retry": ("rejects retry users", "rejects retry users 64a687e2"),
+    "rejects ignore": (
+        "rejects ignore users 64a687e28ac4aff5890fb3c2 --note 'A test account'",
+        "rejects ignore users 64a687e28ac4aff5890fb3c2 --undo",
+    ),
+    "rejects accept": (
+        "rejects accept starter_projects 64c1f0a2e7b3c51d2a9e0099",
+        "rejects accept starter_projects 64c1f0a2e7b3c51d2a9e0099 --json",
+    ),
+    "rejects retry": ("rejects retry users", "rejects retry users 64a687e28ac4aff5890fb3c2"),
     "mapping": ("mapping show users", "mapping set projects project_name --transform \"trim | prefix: 'P: '\""),
     "mapping show": ("mapping show", "mapping show users --json"),
     "mapping validate": ("mapping validate", "mapping validate ."),
@@ -130,7 +145,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "webhooks addresses --url https://hooks.example.com --rotate",
     ),
     "webhooks list": ("webhooks list", "webhooks list --json"),
-    "webhooks remove": ("webhooks remove", "webhooks remove 64a687e2"),
+    "webhooks remove": ("webhooks remove", "webhooks remove 64a687e28ac4aff5890fb3c2"),
     "automations": (
         "automations list",
         "automations on starter_projects --set templateProjectId=64c1f0a2e7b3c51d2a9e0099",
@@ -153,6 +168,6 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "mcp": ("mcp", "mcp --quiet"),
     "audit": ("audit list", "audit list --limit 20"),
     "audit list": ("audit list", "audit list --limit 20 --json"),
-    "forget": ("forget 64a687e2", "forget person@example.com --yes"),
+    "forget": ("forget 64a687e28ac4aff5890fb3c2", "forget person@example.com --yes"),
     "completion": ("completion bash > ~/.sync-pipeline-complete", "completion fish"),
 }

@@ -16,7 +16,7 @@ import click
 
 from sync_pipeline import settings
 from sync_pipeline.cli.exit_codes import ExitCode
-from sync_pipeline.cli.options import GLOBAL_OPTIONS, completed
+from sync_pipeline.cli.options import GLOBAL_OPTIONS, completed, did_you_mean
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.progress import WAIT, WARNING, Progress, Report, reporting
 
@@ -63,6 +63,15 @@ class Guarded(click.Group):
         )  # an older name may be of a newer one
         command.hidden = cmd_name in self.sections.get("", {})
         return completed(command, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is named; click itself knows no names to suggest, as commands are imported late."""
+        if args[0] not in self.lazy and not args[0].startswith("-") and not ctx.resilient_parsing:
+            shown = [name for title, section in self.sections.items() if title for name in section]
+            ctx.fail(f"No such command {args[0]!r}.{did_you_mean(args[0], shown)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002  # click's signature
         """The list of commands by section, without importing any."""

@@ -12,6 +12,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode
+from sync_pipeline.cli.options import did_you_mean
 from sync_pipeline.clock import utc_now
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import records_of
@@ -90,7 +91,9 @@ def must_exist(specs: Mapping[str, EntitySpec], names: list[str]) -> None:
     """Every name is an entity, or it is a usage error that says which there are."""
     for name in names:
         if name not in specs:
-            raise click.UsageError(f"There is no entity {name!r}; there are {', '.join(specs)}.")
+            raise click.UsageError(
+                f"There is no entity {name!r}; there are {', '.join(specs)}.{did_you_mean(name, specs)}"
+            )
 
 
 def chosen_days(settings: Settings, first: date | None, last: date | None) -> Days:

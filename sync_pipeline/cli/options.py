@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import copy
 from datetime import date
+from difflib import get_close_matches
 from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +90,12 @@ def days_options(command: Callable[..., Any]) -> Callable[..., Any]:
     first = click.option("--from", "first", type=Day(), help="First UTC day of time entries.")
     last = click.option("--to", "last", type=Day(), help="Last UTC day of time entries.")
     return first(last(command))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the nearest of these words, after a space; "" where none is near."""
+    near = get_close_matches(word, sorted(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 class ServingGroup(click.Group):

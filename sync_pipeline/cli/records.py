@@ -15,6 +15,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import must_exist, prepared, reading
 from sync_pipeline.cli.options import OPTIONAL_COLUMNS, entity_argument, json_option
+from sync_pipeline.cli.runs import full_run_id
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import Session, open_session
@@ -29,6 +30,9 @@ COLUMNS = ("at", "kind", "what", "outcome", "by", "detail", "run_id")
 NARROW_COLUMNS = ("at", "kind", "what", "outcome", "detail")
 LISTED = ("entity", "id", "name", "state", "reason", "at")
 WIDE = 120
+NONEXISTENT = (
+    "The source has no record with this id, and nothing is known of one. The ID is that of the record at its source."
+)
 
 
 @click.group()
@@ -54,6 +58,7 @@ def records_list(
         raise click.UsageError(f"--reason needs --state {', '.join(OF_REJECTS)}.")
     with reading() as settings, open_session(settings) as session:
         must_exist(specs_of(settings), [entity] if entity else [])
+        run = full_run_id(session, run)
         found = find_records(
             session, entity=entity or "", limit=limit, q=query, state=state or "", reason=reason, run=run
         )
@@ -126,15 +131,17 @@ def records_sync(entity: str, source_ids: tuple[str, ...], as_json: bool) -> Non
             sys.exit(ExitCode.HELD)
         session.cause = Cause("terminal", system_user())
         found = sync_ids(session, session.specs[entity], source_ids, run_id=f"records-{uuid4()}")
-    counts = asdict(found.counts)
+    counts, left = asdict(found.counts), {**found.left, **dict.fromkeys(sorted(found.nonexistent), NONEXISTENT)}
     if as_json:
-        terminal.as_json({"counts": counts, "left": found.left, "held": sorted(found.held)})
+        terminal.as_json({"counts": counts, "left": left, "held": sorted(found.held)})
     else:
-        terminal.table("Synced", [counts_row(entity, counts)], optional=OPTIONAL_COLUMNS)
-        for source_id, why in found.left.items():
+        if found.nonexistent != set(source_ids):
+            terminal.table("Synced", [counts_row(entity, counts)], optional=OPTIONAL_COLUMNS)
+        for source_id, why in left.items():
             terminal.problem(f"{entity} {source_id}: {why}")
     failed = [ExitCode.FAILED] if found.left.keys() - found.held else []
-    sys.exit(worst([*failed, *([ExitCode.HELD] if found.held else [])]))
+    unknown = [ExitCode.USAGE] if found.nonexistent else []
+    sys.exit(worst([*unknown, *failed, *([ExitCode.HELD] if found.held else [])]))
 
 
 @records.command("history")

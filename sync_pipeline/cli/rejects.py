@@ -60,13 +60,15 @@ def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
         chosen(session, [entity])
         rows = with_names(session, [asdict(row) for row in session.ledger(entity).rejects.show(source_id)])
     if not rows:
-        raise ConfigError(
-            f"No reject of {entity} has the id {source_id}.", fix="`sync-pipeline rejects list` shows them."
-        )
+        raise _no_reject(entity, source_id)
     if as_json:
         terminal.as_json({"rejects": rows})
     else:
         terminal.table(f"{entity} {source_id}", rows, ("origin", "field", "rule", "reason", "value", "at"))
+
+
+def _no_reject(entity: str, source_id: str) -> ConfigError:
+    return ConfigError(f"No reject of {entity} has the id {source_id}.", fix="`sync-pipeline rejects list` shows them.")
 
 
 @rejects.command("ignore")
@@ -109,7 +111,11 @@ def rejects_retry(words: tuple[str, ...], entity: str | None, as_json: bool) -> 
     source_ids = words
     with reading() as settings, open_session(settings) as session:
         chosen(session, [entity])
-        found = session.ledger(entity).rejects.origins(source_ids)
+        found, known = session.ledger(entity).rejects.origins(source_ids), session.ledger(entity).lookup(source_ids)
+        if source_ids and not found and all(known[one].is_tombstone for one in source_ids if one in known):
+            if as_json:
+                terminal.as_json({"retried": 0})
+            raise _no_reject(entity, ", ".join(source_ids))
         count = offer_again(SetupService(actor("terminal")), entity, source_ids)
     terminal.emit(
         as_json, {"retried": count}, f"{count} refused records of {entity} will be sent again by the next sync."

@@ -92,7 +92,10 @@ for _name, _sentence in {
 
 def _print(made: Report) -> None:
     rows = [{name: line.get(name) for name in made.columns} for line in lines_of(made)]
-    terminal.table(f"Report: {made.name}", rows, [name for name in made.columns if not name.endswith("_id")])
+    columns = [name for name in made.columns if not name.endswith("_id")]
+    if terminal.out.is_terminal:  # what scripts read has every column
+        columns = [name for name in columns if any(row[name] is not None for row in rows)]
+    terminal.table(f"Report: {made.name}", rows, columns, decimals=2)
     if not made.rows:
         terminal.hint("There are no finished time entries in this period.")
     if "revenue" in made.columns and revenue.is_old(made.revenue, utc_now()):

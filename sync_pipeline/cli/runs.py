@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time
 from typing import Any, get_args
 
@@ -13,13 +14,16 @@ from sync_pipeline.cli.options import Day, entity_argument, json_option
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import Session, open_session
-from sync_pipeline.store.activity import WORST, Entry, Run, Wanted, activity, run_of
+from sync_pipeline.store.activity import WORST, Entry, Run, Wanted, activity, run_of, runs_beginning
 from sync_pipeline.store.syncs import Sync, Trigger
 
 COLUMNS = ("at", "run", "what", "trigger", "outcome", "written", "took")
 FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted", "rejected", "waiting", "held")
 UNCHANGED = "targeted"
 """The outcome of a sync of single records: they are what is run again."""
+SHORT = 8
+"""Characters of a run's id that are enough where no other run's begins with them."""
+LONG_ID = re.compile(r"((?:[a-z]+-)?[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @click.group()
@@ -110,10 +114,23 @@ def runs_retry(ctx: click.Context, run_id: str, as_json: bool) -> None:
 
 
 def _existing(session: Session, run_id: str) -> Run:
-    found = run_of(session.store, session.pair, run_id)
+    found = run_of(session.store, session.pair, full_run_id(session, run_id))
     if found is None:
         raise ConfigError(f"There is no run {run_id}.", fix="`sync-pipeline runs list` shows them.")
     return found
+
+
+def full_run_id(session: Session, run_id: str) -> str:
+    """The id of the run that is meant: this one, or the only one that begins with it; itself where there is none."""
+    if len(run_id) < SHORT or run_of(session.store, session.pair, run_id):
+        return run_id
+    found = runs_beginning(session.store, session.pair, run_id)
+    if len(found) > 1:
+        raise ConfigError(
+            f"The ids of several runs begin with {run_id}.",
+            fix="Type more of it: `sync-pipeline runs list --json` shows whole ids.",
+        )
+    return found[0] if found else run_id
 
 
 def _row(entry: Entry) -> dict[str, Any]:
@@ -121,10 +138,11 @@ def _row(entry: Entry) -> dict[str, Any]:
     if run is None:
         return {}
     several = entry.times > 1
+    short = LONG_ID.fullmatch(run.id) if terminal.out.is_terminal else None
     what = ", ".join(entry.entities or run.entities)
     return {
         "at": entry.at,
-        "run": run.id,
+        "run": short[1] if short else run.id,
         "what": f"{what} ({entry.times} runs, nothing changed)" if several else what,
         "trigger": "" if several else run.trigger,
         "outcome": run.outcome,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.opening import until_asked
@@ -20,6 +21,8 @@ from sync_pipeline.sandbox.server import list_lines, serve
 from sync_pipeline.sandbox.world import Options
 from sync_pipeline.settings import load_given
 
+SEEDING = ("seed", "users", "projects", "clients", "locations", "entries", "days")
+"""Options that say what data a new file gets."""
 PORT, COUNT, DAYS = click.IntRange(0, 65535), click.IntRange(0), click.IntRange(1, 3650)
 
 
@@ -52,8 +55,20 @@ def sandbox() -> None:
 def sandbox_serve(host: str, port: int, database: Path | None, as_json: bool, **options: Any) -> None:
     """Serve both APIs until Ctrl-C."""
     file = database or load_given(environ={}).sandbox_file
+    _warn_of_options_without_effect(file)
     with until_asked():
         serve(host, port, file, Options(**options), announce=_sandbox_json if as_json else list_lines)
+
+
+def _warn_of_options_without_effect(file: Path) -> None:
+    """Say which of the given options are read only when the file is new."""
+    ctx = click.get_current_context()
+    given = [name for name in SEEDING if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if given and file.exists() and file.stat().st_size:
+        terminal.warning(
+            f"{file} has data already, so {', '.join(f'--{name}' for name in given)} have no effect. Once the sandbox runs, "
+            "`sync-pipeline sandbox reset` replaces the data by new data of that size."
+        )
 
 
 def port_option(command: Callable[..., Any]) -> Callable[..., Any]:

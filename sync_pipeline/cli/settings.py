@@ -39,8 +39,9 @@ def settings_get(name: str, as_json: bool) -> None:
     known = {one.name: one for one in settings_in_force()}
     one = known.get(name.upper())
     if one is None:
-        nearest = get_close_matches(name.upper(), known, n=1, cutoff=0)[0]
-        raise ConfigError(f"There is no setting {name}.", fix=f"Run `sync-pipeline settings get {nearest}`.")
+        nearest = get_close_matches(name.upper(), known, n=1)
+        fix = f"sync-pipeline settings get {nearest[0]}" if nearest else "sync-pipeline settings list"
+        raise ConfigError(f"There is no setting {name}.", fix=f"Run `{fix}`.")
     if as_json:
         terminal.as_json(one._asdict())
     else:

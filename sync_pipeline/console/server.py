@@ -17,7 +17,7 @@ from sync_pipeline.console.request_context import Console
 from sync_pipeline.console.roles import Role, role_named
 from sync_pipeline.console.sessions import IDLE_SECONDS
 from sync_pipeline.console.sharing import SignIn
-from sync_pipeline.console.sign_in_links import announced, link
+from sync_pipeline.console.sign_in_links import announced, link, running_url
 from sync_pipeline.console.signing_in import SECURE
 from sync_pipeline.console.site import Site, site_of
 from sync_pipeline.console.work import Work
@@ -66,7 +66,7 @@ def running(setup: SetupService, options: Options) -> Iterator[RunningConsole]:
     settings = setup.settings()
     site = site_of(settings, settings.public_url, "SYNC_PUBLIC_URL")
     refuse_open(options.host, site, "The console", "SYNC_PUBLIC_URL")
-    listener = _listen(options.host, options.port)
+    listener = _listen(options.host, options.port, running_url(settings.home))
     try:
         port = listener.getsockname()[1]
         url = site.origin or f"http://{site.host}:{port}"
@@ -114,6 +114,9 @@ def _server(console: Console) -> Server:
     return bounded_server("console", build_app(console), LIMITS, proxy_headers=False, timeout_graceful_shutdown=5)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, other: str) -> socket.socket:
+    """A socket for the console; ``other`` is the address of one that runs on this home."""
     fix = "Stop the program that uses the port, or choose another one."
+    if other:
+        fix = f"A console runs at {other}: `sync-pipeline console link` prints a link to it. A second one needs another --port."
     return listen(host, port, "The console cannot listen", fix)

@@ -34,7 +34,10 @@ def accept_outcome(setup: SetupService, entity: str, source_ids: Sequence[str]) 
 def ignore(setup: SetupService, entity: str, source_ids: Sequence[str], note: str) -> int:
     """Ignore why these records are rejected until it changes, with a note; returns how many reasons are."""
     if not note:
-        raise ConfigError("Say why these records are ignored.", fix="One sentence is enough; the audit trail keeps it.")
+        raise ConfigError(
+            "Say why these records are ignored.",
+            fix="One sentence is enough, in a terminal with --note; the audit trail keeps it.",
+        )
     with setup.reading() as session:
         session.spec(entity)
         rejects = session.ledger(entity).rejects

@@ -62,6 +62,8 @@ class Answer:
     """The records it could not deal with, by id, and why: they are to be tried again."""
     held: frozenset[str] = frozenset()
     """The records among them that wait for an approval."""
+    nonexistent: frozenset[str] = frozenset()
+    """Those that the source does not have, and that were never stored."""
 
     @property
     def problem(self) -> str:
@@ -175,6 +177,8 @@ class Missed:
 
     absent: Collection[str] = ()
     """Those that were never stored, or as deleted."""
+    nonexistent: Collection[str] = ()
+    """Those that were never stored, except that they do not exist."""
     deleted: Collection[str] = ()
     """Those proven to be deleted."""
     unconfirmed: Collection[str] = ()
@@ -231,7 +235,7 @@ class Targeted:
             self._counts.requests = self._session.requests - before
             counts, requests = asdict(self._counts), self._counts.requests
             self._ledger.syncs.finish(sync_id, TARGETED, counts, requests, at=self._session.now(), reason=reason)
-        return Answer(self._counts, self._left, self._held)
+        return Answer(self._counts, self._left, self._held, frozenset(self._missing.nonexistent) - self._left.keys())
 
     def _read(self) -> dict[str, Record]:
         """What the source has of these now."""
@@ -269,16 +273,18 @@ class Targeted:
         """The state of the records that were not found; those that a second look finds are added to ``found``."""
         missing = [source_id for source_id in self._ids if source_id not in found]
         known = self._ledger.lookup(missing)
+        stored = {record.source_id for record in known.values() if not record.is_tombstone}
+        nonexistent = [source_id for source_id in missing if source_id not in stored]
         asked = [record for record in known.values() if self._may_exist(record)]
         absent = sorted(set(missing).difference(record.source_id for record in asked))
         if not asked:
-            return Missed(absent)
+            return Missed(absent, nonexistent)
         held, why = hold_deletes(self._session, self._spec, asked)
         free = [record for record in asked if record.source_id not in held]
         deleted = self._confirmed(free, found) if free else set[str]()
         unconfirmed = [record.source_id for record in asked if record.source_id not in deleted | found.keys()]
         reasons = {source_id: why if source_id in held else UNBELIEVABLE for source_id in unconfirmed}
-        return Missed(absent, deleted, unconfirmed, held, reasons)
+        return Missed(absent, nonexistent, deleted, unconfirmed, held, reasons)
 
     def _note_missing(self, found: Collection[str]) -> None:
         """Say why each record that is missing without proof stays."""

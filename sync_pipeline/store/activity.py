@@ -178,6 +178,13 @@ def run_of(store: Store, pair: str, run_id: str) -> Run | None:
     return Run(run_id, found) if found else None
 
 
+def runs_beginning(store: Store, pair: str, prefix: str) -> list[str]:
+    """The ids of runs that begin with this; two at most."""
+    begins = (syncs.c.connection == pair, syncs.c.run_id.startswith(prefix, autoescape=True))
+    with store.reading() as tx:
+        return [str(one) for one in tx.scalars(select(syncs.c.run_id).where(*begins).distinct().limit(2))]
+
+
 class _Place(NamedTuple):
     """How far the list was read: only syncs and changes with lower ids are left."""
 

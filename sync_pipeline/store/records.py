@@ -34,6 +34,11 @@ class Known:
     label: str | None = None
 
     @property
+    def is_tombstone(self) -> bool:
+        """Whether all that is known is that the source has no such record."""
+        return self.fields_hash == TOMBSTONE and self.excluded_rule is None
+
+    @property
     def is_delivered(self) -> bool:
         """Whether it is known to be at the target, in whatever form."""
         return self.delivered_hash is not None and self.delivered_hash not in UNKNOWN

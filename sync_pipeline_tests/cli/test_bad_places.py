@@ -14,6 +14,8 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from sync_pipeline.sandbox.server import running
+from sync_pipeline.sandbox.world import Options
 from sync_pipeline_tests.cli.shell import ROOT, Shell
 from sync_pipeline_tests.connectors.scripted import in_turn, reply, scripted
 from sync_pipeline_tests.harness import ENTITIES, clean_environ, day
@@ -239,6 +241,19 @@ def test_the_port_of_the_sandbox_is_in_use(shell: Shell) -> None:
         message = shell("sandbox", "--port", port, code=2).message
     assert message.startswith(f"The sandbox cannot listen on 127.0.0.1 port {port}: ")
     assert message.endswith("Stop the program that uses the port, or choose another one with --port.")
+
+
+def test_a_sandbox_with_data_says_which_options_have_no_effect(shell: Shell, tmp_path: Path) -> None:
+    """Those for the data of a new file, where they are given and the file has data; otherwise nothing is said."""
+    file = tmp_path / "kept.db"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        words = ("sandbox", "--port", str(taken.getsockname()[1]), "--database", str(file))
+        assert shell(*words, "--users", "5", code=2).warnings == []
+        with running(file, Options(users=2, projects=1, entries=3)):
+            assert shell(*words, "--plan", "free", code=2).warnings == []
+            (warning,) = shell(*words, "--users", "5", "--entries", "200", code=2).warnings
+    assert warning.startswith(f"{file} has data already, so --users, --entries have no effect.")
+    assert "sync-pipeline sandbox reset" in warning
 
 
 @pytest.mark.parametrize(

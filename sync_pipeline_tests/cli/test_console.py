@@ -46,3 +46,20 @@ def test_it_runs_until_it_is_asked_to_end(tmp_path: Path, number: signal.Signals
     refused = subprocess.run([*COMMAND, "link"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert "No console is running" in refused.stderr
+
+
+def test_a_second_console_says_that_one_is_running(tmp_path: Path) -> None:
+    """On the same port: it names the address, the command for a link, and the option for another port."""
+    place(tmp_path)
+    environ, port = environment(tmp_path, SYNC_SANDBOX_PORT=str(free_port())), str(free_port())
+    command = [*COMMAND, "--port", port, "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "{\n"
+        second = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        process.terminate()
+        process.communicate(timeout=STOP_SECONDS)
+    assert second.returncode == 2
+    assert "Address already in use. A console runs at http://" in second.stderr
+    assert "console link` prints a link to it. A second one needs another --port." in second.stderr
+    assert second.stderr.rstrip().endswith("console link")

@@ -64,6 +64,9 @@ def test_an_unknown_setting(shell: Shell) -> None:
     """The nearest one is named, as a command."""
     text = shell("settings", "get", "SYNC_MOD", code=2).message
     assert text == "There is no setting SYNC_MOD. sync-pipeline settings get SYNC_MODE"
+    assert shell("settings", "get", "NOPE", code=2).message.endswith(
+        "There is no setting NOPE. sync-pipeline settings list"
+    )
 
 
 def test_connections(shell: Shell) -> None:
@@ -175,6 +178,23 @@ def test_runs(shell: Shell) -> None:
     )
 
 
+def test_a_run_is_found_by_the_beginning_of_its_id(shell: Shell) -> None:
+    """By eight characters, as the list shows them; one message where several runs begin so. Fewer find none."""
+    shell.sync("users")
+    (run,) = shell("runs", "list", "--json", code=0).document["runs"]
+    short = run["id"][:8]
+    assert f" {short} " in shell("runs", "list", code=0).out
+    assert run["id"] in shell.piped("runs", "list", code=0).out
+    assert shell("runs", "show", short, "--json", code=0).document["id"] == run["id"]
+    assert shell("records", "list", "--run", short, "--json", code=0).document["total"] == 4
+    assert "There is no run" in shell("runs", "show", short[:7], code=2).message
+    key = next(iter(shell.team.at_snapshots("users")))
+    for _ in range(2):
+        shell("records", "sync", "users", key, code=0)
+    assert "The ids of several runs begin with records-." in shell("runs", "show", "records-", code=2).message
+    assert "The ids of several runs begin with records-." in shell("runs", "retry", "records-", code=2).message
+
+
 def test_a_run_that_failed_is_run_again(shell: Shell) -> None:
     """What it did not complete, with its days; the reason is shown."""
     shell.team.fault("status", "POST /snapshots/users/batch", status=503)
@@ -209,15 +229,50 @@ def test_records(shell: Shell) -> None:
     assert "Nothing is known" in shell("records", "show", "users", "nobody", code=2).message
 
 
+def test_a_record_that_exists_nowhere_is_an_error(shell: Shell) -> None:
+    """Unknown here and to the source, as often as it is asked; others are synced. What only the source has is no error."""
+    shell.sync("users", "projects")
+    (key, *_) = shell.team.at_snapshots("users")
+    for _ in range(2):
+        ended = shell("records", "sync", "users", "nope", code=2)
+        assert "users nope: The source has no record with this id" in ended.message
+        assert "Synced" not in ended.out
+    both = shell("records", "sync", "users", "nope", key, "--json", code=2).document
+    assert (both["counts"]["unchanged"], list(both["left"])) == (1, ["nope"])
+    project = shell.team.clockify("POST", "/projects", {"name": "A new one"})["id"]
+    new = shell("records", "sync", "projects", project, "--json", code=0).document
+    assert new["counts"]["created"] == 1
+
+
+def test_no_reject_of_an_unknown_record_is_retried(shell: Shell) -> None:
+    """It is an error where none of the ids is known; of a known record without a reject it says so."""
+    shell.sync("users")
+    (key, *_) = shell.team.at_snapshots("users")
+    assert "No reject of users has the id nope." in shell("rejects", "retry", "users", "nope", code=2).message
+    assert shell("rejects", "retry", "users", key, code=0).warnings == [
+        f"There is no reject of users with the id {key}."
+    ]
+    shell("records", "sync", "users", "nope", code=2)
+    shell("rejects", "retry", "users", "nope", code=2)
+
+
 def test_rejects_are_ignored_with_a_note(shell: Shell) -> None:
     """Until their reason changes; the note is in the audit."""
     for number in range(2):
         shell.team.put_location(f"twin-{number}", location_name="One name", address=str(number))
     shell.sync("locations")
-    assert "Say why" in shell("rejects", "ignore", "locations", "twin-0", code=2).message
+    text = shell("rejects", "ignore", "locations", "twin-0", code=2).message
+    assert "Say why" in text
+    assert "--note" in text
     done = shell("rejects", "ignore", "locations", "twin-0", "--note", "A test", "--json", code=0).document
     assert (done["reasons"], done["ignored"]) == (1, True)
     (row,) = shell("records", "list", "--state", "ignored", "--json", code=0).document["records"]
     assert row["source_id"] == "twin-0"
     assert "A test" in shell("audit", "list", code=0).out
     assert shell("rejects", "ignore", "locations", "twin-0", "--undo", "--json", code=0).document["reasons"] == 1
+
+
+def test_an_unknown_version_names_the_command_that_lists_them(shell: Shell) -> None:
+    """As a command."""
+    text = shell("setup", "back", "99", code=2).message
+    assert text.endswith("lists them. sync-pipeline setup versions")

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sync_pipeline import terminal
 from sync_pipeline.reporting.export import write_xlsx
 from sync_pipeline.reporting.reports import Report
 from sync_pipeline.store.project_months import ReportSettings
@@ -265,3 +266,32 @@ def test_no_name_damages_an_excel_file() -> None:
 def place(columns: list[str], name: str) -> str:
     """The letter of a column."""
     return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[columns.index(name)]
+
+
+@pytest.mark.parametrize("width", [80, 110, 160])
+@pytest.mark.parametrize("kind", ["performance", "hours", "people", "clients"])
+def test_every_figure_is_whole_on_any_screen(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, kind: str, width: int
+) -> None:
+    """With two decimals; names are there, and no column that is empty in every line. A pipe gets each column."""
+    found = shell("report", kind, "--json", code=0).document
+    monkeypatch.setattr(terminal.out, "width", width)
+    out = shell("report", kind, code=0).out
+    words = out.split()
+    for row in [*found["rows"], *found["totals"]]:
+        wanted = {f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" for value in figures_of(row)}
+        assert wanted <= set(words)
+        names = [row.get(name) or "" for name in ("project", "person", "client")]
+        assert {word for name in names if name != EVIL for word in name.split()} <= set(words)
+    lines = [*found["rows"], *found["totals"]]
+    filled = {name for name in found["columns"] if any(line.get(name) is not None for line in lines)}
+    first_words = {name.split("_")[0] for name in filled}
+    empty = {name.split("_")[0] for name in found["columns"]} - first_words
+    assert not empty & set(words)
+    note = shell.piped("report", kind, code=0).err
+    assert ", ".join(name for name in found["columns"] if not name.endswith("_id")) in note
+
+
+def figures_of(row: Json) -> list[float]:
+    """The numbers in a line."""
+    return [value for value in row.values() if isinstance(value, int | float)]

@@ -17,6 +17,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli import cli
 from sync_pipeline.cli.examples import EXAMPLES
 from sync_pipeline.printable import json_text
+from sync_pipeline.session.progress import Progress
 from sync_pipeline_tests.cli.shell import COMMANDS, Shell, parsed
 from sync_pipeline_tests.harness import day
 
@@ -27,6 +28,7 @@ OLD_OPTIONS = [line for line in OPTIONS.splitlines() if ": " in line]
 SHELLS = {"bash": "complete -o nosort", "zsh": "compdef", "fish": "complete --no-files"}
 AT = datetime(2026, 3, 1, 23, 30, 5, 250, tzinfo=UTC)
 ROWS = [{"entity": "users", "at": AT, "read": 1234, "note": "a\tb", "none": None}]
+RUN = "64a687e2-1c5b-4a0e-9d3f-0b7c5f2e8a91"
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -117,6 +119,27 @@ def test_older_forms_do_the_same(shell: Shell, older: tuple[str, ...], newer: tu
     assert {**first.document, "run_ids": 0} == {**second.document, "run_ids": 0}
 
 
+def test_how_reading_was_planned_is_shown_on_request() -> None:
+    """The words of the program are not on the screen of those who wait; --verbose shows them."""
+    with terminal.progress():
+        bar = terminal._screen.bar
+        assert bar is not None
+        for option, shown in ((None, False), ("verbose", True)):
+            if option:
+                terminal.adjust(option)
+            terminal.show(Progress("users", "plan", note="read by `report`"))
+            assert ("`report`" in bar.tasks[0].description) is shown
+            terminal.show(Progress("users", "read", 3, note="page 1"))
+            assert "page 1" in bar.tasks[0].description
+
+
+def test_what_is_misspelt_is_named(shell: Shell) -> None:
+    """The nearest command or entity; none where nothing is near."""
+    assert "No such command 'statu'. Did you mean 'status'?" in shell("statu", code=2).err
+    assert "Did you mean 'users'?" in shell("sync", "user", code=2).err
+    assert "Did you mean" not in shell("qqqq", code=2).err
+
+
 def test_several_entities(shell: Shell) -> None:
     """They are named one after the other, in any order; no other one is synced."""
     document = shell.sync("users", "projects")
@@ -185,6 +208,43 @@ def test_a_narrow_screen_gets_blocks(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(terminal.out, "width", 80)
     terminal.table("Title", ROWS)
     assert "entity" in capsys.readouterr().out.splitlines()[2]
+
+
+@pytest.mark.usefixtures("for_people")
+@pytest.mark.parametrize("width", range(80, 181, 5))
+def test_no_figure_and_no_word_is_cut(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the width: figures, ids, times and words are whole; where a table has no room for them there are blocks."""
+    monkeypatch.setattr(terminal.out, "width", width)
+    row = {
+        "client": "Aurora Travel",
+        "entries": 4997,
+        "hours": 4100.5,
+        "at": AT,
+        "run_id": RUN,
+        "entity": "time_entries",
+    }
+    money = {"in_sync": "yes", "amount": 751644.17, "cost": None, "margin": 1.0}
+    terminal.table("Title", [{**row, **money}, {**row, **money, "amount": None}], decimals=2)
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= width
+    for word in ("4,997", "4,100.50", "751,644.17", "1.00", RUN, "time_entries", "Aurora", "Travel", "yes", "client"):
+        assert re.search(rf"(?<!\S){re.escape(word)}(?![^\s:])", printed), printed
+    assert f"{AT.astimezone():%Y-%m-%d %H:%M}" in printed
+
+
+@pytest.mark.usefixtures("for_people")
+def test_what_is_no_word_is_folded(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A long address or path takes no more room than is left; nothing of it is lost."""
+    monkeypatch.setattr(terminal.out, "width", 80)
+    address = f"https://example.com/{'a' * 100}"
+    terminal.table("Title", [{"name": "A setting", "value": address, "source": "default"}])
+    printed = capsys.readouterr().out
+    assert any(line.startswith(" A setting ") and line.endswith(" default ") for line in printed.splitlines())
+    assert address in "".join(
+        line.removeprefix(" A setting").replace("default", "").strip() for line in printed.splitlines()
+    )
 
 
 @pytest.mark.usefixtures("for_people")
