@@ -138,7 +138,7 @@ def records(
 
 
 def history(entity: Entity, id: Text, limit: Limit = PAGE) -> Json:  # noqa: A002  # what callers know it as
-    """Show what happened to one record, oldest first: events, writes, rejects, approvals. `id` is that at its source."""
+    """Show what happened to one record, oldest first: events, writes, open rejects, approvals. `id` is that at its source."""
     with _session() as session:
         must_exist(session.specs, [entity])
         document = history_document(read_history(session, entity, id, limit), is_off=False)

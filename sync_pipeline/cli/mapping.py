@@ -20,11 +20,13 @@ from sync_pipeline.mapping.load import load_specs, specs_of
 from sync_pipeline.mapping.spec import describe
 from sync_pipeline.settings import load_settings
 from sync_pipeline.setup.drafts import discard, mapping_setup, publish, read_draft, read_publication
+from sync_pipeline.setup.examples import unknown_source
 from sync_pipeline.setup.fields import (
     change_field,
     drop_field,
     entity_fields,
     field_form,
+    field_warning,
     preview_records,
     restore_field,
     target_fields,
@@ -61,13 +63,21 @@ def mapping_show(entity: str | None, as_json: bool) -> None:
 @click.argument("directory", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @json_option
 def mapping_validate(directory: Path | None, as_json: bool) -> None:
-    """Check the mappings, or files in DIRECTORY. Nothing is changed."""
+    """Check the mappings, or files in DIRECTORY. Nothing is changed.
+
+    Warns of a source that neither the samples nor some records, read for this, have.
+    """
     specs = load_specs(directory) if directory else specs_of(load_settings())
     terminal.emit(
         as_json,
         {"valid": True, "entities": {name: len(spec.fields) for name, spec in specs.items()}},
         f"All mappings are valid: {', '.join(f'{n} ({len(s.fields)} fields)' for n, s in specs.items())}.",
     )
+    setup = SetupService(actor("terminal"))
+    for spec in specs.values():
+        for field in spec.fields:
+            if warning := unknown_source(setup, spec, field, directory):
+                terminal.warning(warning)
 
 
 @mapping.command("test")
@@ -149,6 +159,8 @@ def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
     setup = mapping_setup(SetupService(actor("terminal")), entity)
     since, form = setup.revision(), _form(setup, entity, field, given)
     _told(setup, entity, field, change_field(setup, entity, form, since=since), as_json)
+    if warning := field_warning(setup, entity, form):
+        terminal.warning(warning)
 
 
 @mapping.command("drop")

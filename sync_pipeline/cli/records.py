@@ -150,7 +150,7 @@ def records_sync(entity: str, source_ids: tuple[str, ...], as_json: bool) -> Non
 @click.option("--limit", type=click.IntRange(1, 10_000), default=200, show_default=True, help="How many lines.")
 @json_option
 def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> None:
-    """Show what happened to one record. Oldest first: events, writes, rejects, approvals."""
+    """Show what happened to one record. Oldest first: events, writes, open rejects, approvals."""
     with reading() as settings, open_session(settings) as session:
         found = read_history(session, entity, source_id, limit)
         is_off = entity not in session.specs

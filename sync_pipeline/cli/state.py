@@ -40,8 +40,8 @@ from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.support import shareable
 from sync_pipeline.store.syncs import Sync, failing
 
-SHOWN_ELSEWHERE = (KEY_REFUSED, NOT_REACHABLE, NO_HEARTBEAT, RUN_FAILED, PERMISSION_MISSING, REJECTS)
-"""Alerts about what `status` shows in its own words."""
+SHOWN_IN_TABLE = (RUN_FAILED, PERMISSION_MISSING, REJECTS)
+"""Alerts about what `status` shows of each entity."""
 WATCH_SECONDS = 3.0
 STATUS_FIGURES = ("records", "delivered", "pending", "rejects", "waiting", "kept", "unconfirmed", "excluded")
 
@@ -193,7 +193,9 @@ def _show(found: _Found) -> None:
         figures = {name: value for name, value in _status_json(row).items() if name != "reason"}
         shown.append({"entity": row.entity, **figures, "last_success": row.last_success})
     terminal.table("Status", shown, optional=OPTIONAL_COLUMNS)
-    _warn_of(found.alerts)
+    for alert in found.alerts:
+        if not _is_shown(found, alert):
+            terminal.warning(f"{alert.title}: {alert.detail}")
     for each in found.requests:
         asked = (
             f"{each.title} ({each.state}), asked for by {each.request.by} at {terminal.moment(each.request.asked_at)}"
@@ -213,10 +215,12 @@ def _hints_of(row: EntityRow) -> None:
         terminal.warning(f"{row.entity}, last sync {row.ended}: {row.reason}")
 
 
-def _warn_of(alerts: Sequence[Alert]) -> None:
-    for alert in alerts:
-        if alert.key.kind not in SHOWN_ELSEWHERE:
-            terminal.warning(f"{alert.title}: {alert.detail}")
+def _is_shown(found: _Found, alert: Alert) -> bool:
+    """Whether `status` shows in its own words what the alert is about."""
+    kind = alert.key.kind
+    if kind in (KEY_REFUSED, NOT_REACHABLE):
+        return bool(found.sides.get(alert.key.system, {}).get("detail"))
+    return kind in SHOWN_IN_TABLE or (kind == NO_HEARTBEAT and bool(found.problem))
 
 
 def _status_json(row: EntityRow) -> dict[str, Any]:

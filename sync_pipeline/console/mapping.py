@@ -26,6 +26,7 @@ from sync_pipeline.setup.fields import (
     drop_field,
     entity_fields,
     field_form,
+    field_warning,
     mapping_of,
     preview_records,
     restore_field,
@@ -135,7 +136,8 @@ def check(context: RequestContext) -> Response:
     seen = [] if problem else _previews(setup, entity, entered)
     preview = chosen_of(seen, _number(context.form.text("record")))
     shown = TEMPLATES.get_template("_preview.html").render(preview=preview, name=entered.name)
-    return JSONResponse({"problem": _bare(problem), "place": _place(problem) if problem else "", "preview": shown})
+    found = {"problem": _bare(problem), "place": _place(problem) if problem else "", "preview": shown}
+    return JSONResponse({**found, "warning": "" if problem else field_warning(setup, entity, entered)})
 
 
 def drop(context: RequestContext) -> Response:

@@ -26,7 +26,10 @@ EVALUATED_EVERY = timedelta(minutes=10)
 SCRIPTED = timedelta(days=7)
 """Where within this time everything was synced ``OFTEN`` times and no daemon ran, a script does the syncing."""
 OFTEN = 2
-START_DAEMON = "Start it with `sync-pipeline dev`, or on a server with `dagster-daemon run`."
+START_DAEMON = (
+    "Start it with `sync-pipeline dev`, after stopping a `sync-pipeline console` (`dev` includes one), or on a server with "
+    "`dagster-daemon run`."
+)
 VERIFY, WEBHOOKS, FIGURE_RULES, SUBSCRIPTIONS = "verify:", "webhooks", "alert rules", "subscriptions"
 """What findings are about; the entity that was verified follows."""
 

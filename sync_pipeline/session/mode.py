@@ -64,7 +64,9 @@ def decide(settings: Settings, *, switched_on: bool, is_paused: bool = False) ->
     if settings.mode == "dry_run":
         return Mode("dry_run", False, "SYNC_MODE is dry_run: nothing is written", here)
     if settings.sandbox and not settings.stored:
-        return Mode("sandbox", True, "on the sandbox changes are synced automatically", here)
+        return Mode(
+            "sandbox", True, "on the sandbox changes are synced automatically while `sync-pipeline dev` runs", here
+        )
     writing: ModeName = "sandbox" if settings.sandbox else "live"
     if settings.mode == "live":
         return Mode(writing, True, "SYNC_MODE is live", here)

@@ -10,6 +10,7 @@ from typing import Literal, cast
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.sandbox.embedded import workspace_in
 from sync_pipeline.session.secrets import (
     AGENCY_KEY,
     CLOCKIFY_KEY,
@@ -35,6 +36,7 @@ from sync_pipeline.settings import SYSTEMS, Settings, read_setup
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import needed_scopes
 from sync_pipeline.store import credentials
+from sync_pipeline.store.engine import Store
 from sync_pipeline.store.health import Health, forget_facts, read_health
 from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.switches import turn_all_off
@@ -69,15 +71,33 @@ class Connection:
     detail: str = ""
     """Why it does not work, and since when."""
 
+    @property
+    def can_change(self) -> bool:
+        """Whether its account is in the set-up, to be changed or disconnected there; the sandbox used without one is not."""
+        return self.state not in ("not set up", "from the environment") and bool(self.where)
+
 
 def connections(setup: SetupService) -> tuple[Connection, Connection]:
     """Clockify and the Snapshots API, from the set-up; no request is sent."""
     settings = setup.settings()
     with setup.vault(settings) as vault:
-        there = pair_of(settings, load_profile(settings.snapshots_profile), settings.clockify_workspace_id)
-        facts = read_health(vault.store, pair_key(vault.store, there))
+        facts = read_health(vault.store, current_pair(settings, vault.store))
         clockify, snapshots = _clockify(setup, settings, vault), _snapshots(setup, settings, vault)
-    return _as_it_answers(clockify, facts), _as_it_answers(snapshots, facts)
+    is_sample = settings.sandbox and not settings.stored
+    return _as_it_answers(clockify, facts, is_sample), _as_it_answers(snapshots, facts, is_sample)
+
+
+def current_workspace(settings: Settings) -> str:
+    """The Clockify workspace of a session: where nothing is set up the sandbox's, once that has one."""
+    if settings.clockify_workspace_id or not settings.sandbox or not settings.sandbox_file.exists():
+        return settings.clockify_workspace_id
+    return workspace_in(settings.sandbox_file)
+
+
+def current_pair(settings: Settings, store: Store) -> str:
+    """The key under which everything about the accounts in use is stored."""
+    accounts = pair_of(settings, load_profile(settings.snapshots_profile), current_workspace(settings))
+    return pair_key(store, accounts)
 
 
 def switch_entities(setup: SetupService, names: Sequence[str], *, since: str | None) -> None:
@@ -124,10 +144,13 @@ def _names(settings: Settings, system: str) -> bool:
     return any(name.startswith(f"{system}_") for name in read_setup(settings.setup_document))
 
 
-def _as_it_answers(side: Connection, facts: Mapping[str, Health]) -> Connection:
-    """The connection with the state of its last answer; a failure from before its secret was entered does not count."""
+def _as_it_answers(side: Connection, facts: Mapping[str, Health], is_sample: bool) -> Connection:
+    """The connection with the state of its last answer; a failure from before its secret was entered does not count.
+
+    ``is_sample``: nothing is set up and the sandbox is used, which may fail like any other system.
+    """
     fact = facts.get(side.system)
-    if side.state not in WELL or fact is None or fact.failed_at is None:
+    if (side.state not in WELL and not is_sample) or fact is None or fact.failed_at is None:
         return side
     if side.since and datetime.fromisoformat(side.since) > fact.failed_at:
         return side

@@ -7,10 +7,13 @@ written anywhere.
 from __future__ import annotations
 
 import json
+import pathlib
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from itertools import islice
 from threading import Lock
 from typing import Any
@@ -116,10 +119,14 @@ def _sampled(session: Session, spec: EntitySpec) -> Examples:
 
 
 def _samples(settings: Settings, spec: EntitySpec, why: str) -> Examples:
+    return Examples(sample_records(spec.entity, settings.mappings_dir), f"{why} These are samples.")
+
+
+def sample_records(entity: str, directory: pathlib.Path | None) -> tuple[dict[str, Any], ...]:
+    """The source records of an entity's samples, except those that are to be rejected."""
     from sync_pipeline.mapping.samples import load_samples
 
-    samples = [sample.source for sample in load_samples(spec.entity, settings.mappings_dir) if not sample.rejected]
-    return Examples(tuple(samples), f"{why} These are samples.")
+    return tuple(sample.source for sample in load_samples(entity, directory) if not sample.rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,46 @@ def source_fields(records: Iterable[Mapping[str, Any]], fields: Sequence[Field])
         for path, value in _walk(record, ()):
             values.setdefault(path, []).append(value)
     return tuple(_described(path, values[path], fields) for path in islice(sorted(values), MOST_FIELDS))
+
+
+def unknown_source(setup: SetupService, spec: EntitySpec, field: Field, samples: pathlib.Path | None = None) -> str:
+    """A warning where no record that can be looked at has the source of a field, with the nearest one; "" where one has.
+
+    A field may be missing in the samples (those in ``samples``, by default of SYNC_MAPPINGS_DIR): only then records are read.
+    """
+    if not field.source:
+        return ""
+    known: dict[str, SourceField] = {}
+    for records in _records(setup, spec, samples):
+        known |= {one.path: one for one in source_fields(records, ())}
+        if _may_exist(field.source, known):
+            return ""
+    if not known:
+        return ""
+    near = get_close_matches(path_text(field.source), known, n=1)
+    more = (
+        f"Did you mean {near[0]!r}?" if near else f"`sync-pipeline mapping fields {spec.entity}` shows what there is."
+    )
+    return (
+        f"{spec.entity}.{field.name}: no record that was looked at has the source {path_text(field.source)!r}. {more}"
+    )
+
+
+def _records(
+    setup: SetupService, spec: EntitySpec, samples: pathlib.Path | None
+) -> Iterator[tuple[dict[str, Any], ...]]:
+    """The samples, and then some records of the source, where there are accounts to read from."""
+    yield sample_records(spec.entity, samples or setup.settings().mappings_dir)
+    with suppress(SyncError):
+        yield examples(setup, spec).records
+
+
+def _may_exist(path: Sequence[str], known: Mapping[str, SourceField]) -> bool:
+    """Whether it is a known path, or below one whose content is not described."""
+    for length in range(len(path), 0, -1):
+        if found := known.get(path_text(path[:length])):
+            return length == len(path) or length >= DEEPEST or found.type in ("", "list", "objects")
+    return len(known) >= MOST_FIELDS
 
 
 def _walk(value: Mapping[str, Any], above: Path) -> Iterator[tuple[Path, Any]]:

@@ -15,7 +15,7 @@ from sync_pipeline.mapping.load import fields_in, load_specs, specs_of
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.mapping.text import step_text, value_text
 from sync_pipeline.mapping.transforms import TRANSFORMS
-from sync_pipeline.setup.examples import Examples, SourceField, examples, source_fields
+from sync_pipeline.setup.examples import Examples, SourceField, examples, source_fields, unknown_source
 from sync_pipeline.setup.field_form import FieldForm, beyond, check_name, form_of, values_of
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.yaml_source import closest
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BeforeAfter", "EntityFields", "FieldForm", "SourceField", "TargetField", "TransformHelp", "change_field", "check_drop", "check_field",
-    "drop_field", "entity_fields", "field_form", "mapping_of", "preview_records", "restore_field", "target_fields", "would_be",
+    "drop_field", "entity_fields", "field_form", "field_warning", "mapping_of", "preview_records", "restore_field", "target_fields", "would_be",
 ]  # fmt: skip
 
 _LONGEST_DETAIL = 300
@@ -152,6 +152,12 @@ def transform_help() -> tuple[TransformHelp, ...]:
 def check_field(setup: SetupService, entity: str, form: FieldForm) -> str:
     """What is wrong with a filled-in field, in one sentence and without changing anything; "" when nothing is."""
     return _problem(lambda: would_be(setup, entity, form))
+
+
+def field_warning(setup: SetupService, entity: str, form: FieldForm) -> str:
+    """What is probably a mistake in a valid field; "" when nothing is."""
+    spec = would_be(setup, entity, form)
+    return unknown_source(setup, spec, spec.field(form.name))
 
 
 def check_drop(setup: SetupService, entity: str, name: str) -> str:

@@ -16,16 +16,15 @@ from sync_pipeline.mapping.load import specs_of, switched_on
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.health import WEBHOOKS
 from sync_pipeline.session.secrets import CLOCKIFY_KEY, CLOCKIFY_TOKEN, SNAPSHOTS_CLIENT, SNAPSHOTS_KEY, Slot, Vault
-from sync_pipeline.session.systems import clockify_account, facts_place, pair_of, seen_budget, snapshots_bucket
+from sync_pipeline.session.systems import clockify_account, facts_place, seen_budget, snapshots_bucket
 from sync_pipeline.settings import SYSTEMS, Settings
-from sync_pipeline.setup.connections import Connection, connections
+from sync_pipeline.setup.connections import Connection, connections, current_pair, current_workspace
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.credentials import WEBHOOK, names
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.events import last_received
 from sync_pipeline.store.health import Health, SystemFacts, read_facts, read_health
 from sync_pipeline.store.rate import Budget
-from sync_pipeline.store.scope import pair_key
 
 
 class Right(NamedTuple):
@@ -103,7 +102,7 @@ def system_details(setup: SetupService, system: str) -> SystemDetails:
     connection = next(one for one in connections(setup) if one.system == system)
     with setup.vault(settings) as vault:
         store, profile = vault.store, load_profile(settings.snapshots_profile)
-        pair = pair_key(store, pair_of(settings, profile, settings.clockify_workspace_id))
+        pair = current_pair(settings, store)
         health, facts = read_health(store, pair), read_facts(store, facts_place(settings, system))
         test = tuple(map(stored_finding, facts.findings))
         windows, bucket = _limits(settings, system)
@@ -140,7 +139,7 @@ def can_authorize(settings: Settings) -> bool:
 def _limits(settings: Settings, system: str) -> tuple[tuple[RateWindow, ...], str]:
     """The rate limits of a system, and the name of its budget."""
     if system == "clockify":
-        account = clockify_account(settings, settings.clockify_workspace_id)
+        account = clockify_account(settings, current_workspace(settings))
         return PLANS[settings.clockify_plan].windows, account.bucket
     return load_profile(settings.snapshots_profile).windows, snapshots_bucket(settings)
 

@@ -22,6 +22,7 @@ from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.inbox import LISTED, REFERENCE
 from sync_pipeline.store.events import Received, content_id, receive_many
+from sync_pipeline.store.references import WAITS
 
 SYSTEM = "poll"
 """Who sent the events that polling puts into the inbox."""
@@ -53,6 +54,8 @@ REPEAT_AFTER = timedelta(minutes=10)
 
 
 INSTANTS = ("polled", "refused", "days_read", "since", "listed", "reached", "dense", "in_full")
+TOGETHER = ("unique_ids", *WAITS)
+"""Rules about several records: a full read, or ``check_again``, finds what changed about these."""
 MOST_CHANGES = 2000
 """Changes of a list that are stored at a time; with more, the list is read in full anyway."""
 
@@ -295,20 +298,23 @@ def _received(session: Session, spec: EntitySpec, kind: str, changed: Mapping[st
 
 
 def _rows_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
-    from sync_pipeline.stages.process import processed_rows  # with pandas, which most polls do not need
+    # With pandas, which most polls do not need.
+    from sync_pipeline.stages.process import process_frame, reject_problems, staged_rows
 
     changed: dict[str, str] = {}
     met: set[str] = set()
     for page in session.read(spec, None):
         if len(changed) >= MOST_CHANGES:
             return changed
-        rows = processed_rows(session, spec, page)
-        known = session.ledger(spec).lookup([row.source_id for row in rows])
-        met.update(row.source_id for row in rows)
+        frame = process_frame(session, spec, page)
+        rows = staged_rows(spec, frame)
+        ids, ledger = [row.source_id for row in rows], session.ledger(spec)
+        known, wrong = ledger.lookup(ids), ledger.rejects.differing(ids, reject_problems(frame), TOGETHER)
+        met.update(ids)
         for row in rows:
             record = known.get(row.source_id)
             same = record is not None and record.fields_hash == row.fields_hash and record.deleted_at is None
-            if row.status in {"accepted", "waiting"} and not same:
+            if row.source_id in wrong or (row.status in {"accepted", "waiting"} and not same):
                 changed[row.source_id] = row.fields_hash
     for stored in session.ledger(spec).scan():
         for record in stored:

@@ -183,6 +183,18 @@ class Rejects(EntityRows):
                     found.setdefault(source_id, set()).add(origin)
         return found
 
+    def differing(self, source_ids: Sequence[str], found: Iterable[Reject], besides: Sequence[str]) -> set[str]:
+        """Those of these records whose open rejects by checks are not just ``found``, apart from the rules ``besides``."""
+        new = {(row["source_id"], row["digest"]) for row in _rows(found, None) if row["rule"] not in besides}
+        stored: set[tuple[str, str]] = set()
+        with self.store.reading() as tx:
+            for some in chunks(source_ids):
+                named = [*self._by_checks(), rejects.c.source_id.in_(some), rejects.c.rule.not_in(besides)]
+                stored.update(
+                    (row[0], row[1]) for row in tx.execute(select(rejects.c.source_id, rejects.c.digest).where(*named))
+                )
+        return {source_id for source_id, _ in new ^ stored}
+
     def rejected_by(self, rule: str) -> list[str]:
         """The records the target refused under this rule."""
         conditions = [*self.of(rejects), rejects.c.origin == "target", rejects.c.rule == rule]

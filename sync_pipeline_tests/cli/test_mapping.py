@@ -39,6 +39,20 @@ def test_set_drop_restore(shell: Shell) -> None:
     assert "mappings" not in shell.settings().setup_document
 
 
+def test_a_source_that_no_record_has(shell: Shell) -> None:
+    """`set` and `validate` warn of it and name the nearest one; it may still appear, so both end with 0."""
+    assert shell("mapping", "validate", code=0).warnings == []
+    told = shell("mapping", "set", "users", "email", "--source", "emial", code=0).warnings
+    assert told == ["users.email: no record that was looked at has the source 'emial'. Did you mean 'email'?"]
+    assert shell("mapping", "validate", code=0).warnings == told
+    told = shell("mapping", "set", "users", "email", "--source", "nosuch.path", code=0).warnings
+    assert told == [
+        "users.email: no record that was looked at has the source 'nosuch.path'. `sync-pipeline mapping fields users` "
+        "shows what there is."
+    ]
+    assert shell("mapping", "set", "users", "email", "--source", "email", code=0).warnings == []
+
+
 def test_a_changed_field_is_delivered(shell: Shell) -> None:
     """What `set` changed is what a sync delivers."""
     shell("mapping", "set", "projects", "project_name", "--transform", "upper", code=0)

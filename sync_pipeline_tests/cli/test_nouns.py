@@ -256,6 +256,19 @@ def test_no_reject_of_an_unknown_record_is_retried(shell: Shell) -> None:
     shell("rejects", "retry", "users", "nope", code=2)
 
 
+def test_the_history_of_a_record_lists_its_open_rejects(shell: Shell) -> None:
+    """As its help says: once the record is corrected, the reject is no longer listed."""
+    assert "events, writes, open rejects, approvals" in " ".join(shell("records", "history", "--help").out.split())
+    user = next(user for user in shell.team.users() if user["status"] == "ACTIVE")
+    listed = []
+    for email in ("not an address", user["email"]):
+        shell.team.control("POST", "users", {"id": user["id"], "email": email})
+        shell.sync("users")
+        lines = shell("records", "history", "users", user["id"], "--json", code=0).document["history"]
+        listed.append([line["what"] for line in lines if line["kind"] == "reject"])
+    assert listed == [["valid_values"], []]
+
+
 def test_rejects_are_ignored_with_a_note(shell: Shell) -> None:
     """Until their reason changes; the note is in the audit."""
     for number in range(2):

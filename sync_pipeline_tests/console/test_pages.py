@@ -105,6 +105,16 @@ def test_an_instant_check_says_what_is_wrong_and_shows_what_it_does(browser: Bro
     assert all(Page(found["preview"]).faults == [] for found in right)
 
 
+def test_an_instant_check_warns_of_a_source_that_no_record_has(browser: Browser) -> None:
+    """The field is valid all the same, since such a source may still appear."""
+    entered = {"is_new": "1", "name": "nick", "source": "nmae"}
+    found = browser.post("/mapping/check/users", entered).json()
+    assert found["problem"] == ""
+    assert found["warning"].startswith("users.nick: no record that was looked at has the source 'nmae'.")
+    assert "Did you mean 'name'?" in found["warning"]
+    assert browser.post("/mapping/check/users", {**entered, "source": "name"}).json()["warning"] == ""
+
+
 def test_a_problem_is_linked_to_its_field(browser: Browser) -> None:
     """The summary on top leads to the input, which states that it is wrong and why."""
     page = Page(

@@ -128,7 +128,9 @@ def test_without_a_daemon_the_page_reports_it(tmp_path: Path) -> None:
     """Next to the buttons and on the page of the request; one that no one takes can be cancelled."""
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
         browser.sign_in()
-        assert "No Dagster daemon has reported yet" in browser.page("/").text
+        text = browser.page("/").text
+        assert "No Dagster daemon has reported yet" in text
+        assert "after stopping a" in text  # both serve the console, at one port
         asked = press(browser, **ASKED)
         assert "No Dagster daemon has reported yet" in Page(asked.text).text
         cancelled = send(browser, "/requests/1/cancel")

@@ -143,7 +143,10 @@ def test_nothing_is_set_up(setup: SetupService) -> None:
         turn_on(setup)
     with pytest.raises(ConfigError, match=r"stays on: .*Nothing is set up yet.*SYNC_MODE=dry_run"):
         turn_off(setup)
-    assert read_live_status(setup).is_live
+    found = read_live_status(setup)
+    assert found.is_live
+    assert found.mode is not None
+    assert found.mode.why == "on the sandbox changes are synced automatically while `sync-pipeline dev` runs"
     with setup.store() as store:
         assert [change.what for change in changes(store)] == ["live off refused"]
 

@@ -18,6 +18,7 @@ from sync_pipeline.hosting.launch import RANGE_END, RANGE_START
 from sync_pipeline.stages import polling
 from sync_pipeline.stages.polling import KEPT_FOR_RUNS, poll_seconds
 from sync_pipeline.store.rate import reserve
+from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import ENTITIES, Team, morning, team
 from sync_pipeline_tests.properties.judge import converged
@@ -121,6 +122,39 @@ def test_people_are_compared_with_the_list(us: Team, on: Live) -> None:
     tick = on.tick("users")
     assert tick.jobs == ["changes_users"]
     assert us.at_snapshots("users")[user["id"]]["status"] == "INACTIVE"
+    converged(us)
+
+
+def rejected_users(us: Team) -> list[tuple[str, str | None, str | None]]:
+    """Each open reject of a user: whose, of which field, and the value."""
+    with us.session() as session:
+        found = list_rejects(session.store, session.pair, entity="users")
+        return [(one.source_id, one.field, one.value) for one in found]
+
+
+def test_a_user_that_becomes_invalid_is_rejected_by_the_next_poll(us: Team, on: Live) -> None:
+    """Once: a record that stays rejected causes no further run, and one with another invalid value does."""
+    user = next(user for user in us.users() if user["status"] == "ACTIVE")
+    for email in ("not-an-address", "neither-is-this"):
+        us.control("POST", "users", {"id": user["id"], "email": email})
+        on.cursors["users"] = polled(60)
+        assert on.tick("users").jobs == ["changes_users"]
+        assert rejected_users(us) == [(user["id"], "email", email)]
+        on.cursors["users"] = polled(60)
+        again = on.tick("users")
+        assert ("compared with the list: 0 changed" in again.said, again.requests) == (True, [])
+
+
+@pytest.mark.parametrize("address", ["corrected@example.com", ""])
+def test_a_rejected_user_that_was_corrected_is_delivered_by_the_next_poll(us: Team, on: Live, address: str) -> None:
+    """With a new valid value, and with the one that was delivered before."""
+    user = next(user for user in us.users() if user["status"] == "ACTIVE")
+    for email in ("not-an-address", address or user["email"]):
+        us.control("POST", "users", {"id": user["id"], "email": email})
+        on.cursors["users"] = polled(60)
+        assert on.tick("users").jobs == ["changes_users"]
+    assert rejected_users(us) == []
+    assert us.at_snapshots("users")[user["id"]]["email"] == (address or user["email"])
     converged(us)
 
 

@@ -102,7 +102,7 @@ function watch(form) {
   const verdict = form.querySelector("[data-verdict]");
   const preview = document.querySelector("[data-preview]");
   let timer, asked = 0;
-  const mark = (place, problem) => {
+  const mark = (place, problem, warning) => {
     for (const note of $$(".problem", form)) {
       const isIt = problem && note.id === `${place}-problem`;
       note.hidden = !isIt;
@@ -111,8 +111,8 @@ function watch(form) {
       if (isIt) input?.setAttribute("aria-invalid", "true"); else input?.removeAttribute("aria-invalid");
       note.closest(".field")?.classList.toggle("bad", Boolean(isIt));
     }
-    verdict.textContent = problem ? "Not valid yet." : "Valid.";
-    verdict.className = `verdict ${problem ? "poor" : "good"}`;
+    verdict.textContent = problem ? "Not valid yet." : warning || "Valid.";
+    verdict.className = `verdict ${problem || warning ? "poor" : "good"}`;
   };
   const look = async () => {
     const mine = ++asked;
@@ -120,7 +120,7 @@ function watch(form) {
       const answer = await fetch(form.dataset.check, { method: "POST", body: new URLSearchParams(new FormData(form)) });
       if (mine !== asked || !answer.ok) return;
       const found = await answer.json();
-      mark(found.place, found.problem);
+      mark(found.place, found.problem, found.warning);
       if (preview && !found.problem) preview.innerHTML = found.preview;
     } catch {
       verdict.textContent = "The console does not answer; the field is checked when it is saved.";
