@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sync_pipeline.clock import clock_from, has_passed, unix_time, utc_now
-from sync_pipeline.hosting.queue import Pause
+from sync_pipeline.hosting.queue import FailurePause
 from sync_pipeline_tests.generate import ROOT
 
 READERS = {
@@ -80,7 +80,7 @@ def test_an_instant_in_the_future_is_no_reason_to_wait(ago: int, passed: bool) -
     """It was noted by a clock that has been set back since."""
     now = datetime(2026, 11, 25, 10, 43, tzinfo=UTC)
     assert has_passed(now - timedelta(seconds=ago), timedelta(seconds=60), now) is passed
-    assert Pause(1, now - timedelta(seconds=ago), timedelta(seconds=60)).is_over(now) is passed
+    assert FailurePause(1, now - timedelta(seconds=ago), timedelta(seconds=60)).is_over(now) is passed
     assert has_passed(None, timedelta(seconds=60), now)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 import orjson
 
 from sync_pipeline.alerts.configuration import configured
-from sync_pipeline.alerts.derive import CredentialFact, Facts, Found, derive
+from sync_pipeline.alerts.derive import CredentialFact, DerivedAlert, PipelineFacts, derive
 from sync_pipeline.alerts.evaluation import refresh_figures
 from sync_pipeline.alerts.figures import superseded
 from sync_pipeline.alerts.kinds import (
@@ -136,7 +136,7 @@ def silence(session: Session, name: str, by: str, until: datetime | None) -> Ale
     return alert_named(session, name)
 
 
-def _found(session: Session) -> list[Found]:
+def _found(session: Session) -> list[DerivedAlert]:
     return derive(facts_of(session))
 
 
@@ -146,7 +146,7 @@ def _number(alert: Alert) -> int:
     return alert.number
 
 
-def _alert(found: Found, row: AlertRow | None) -> Alert:
+def _alert(found: DerivedAlert, row: AlertRow | None) -> Alert:
     key = found.key
     seen = row is not None and row.is_acknowledged
     return Alert(
@@ -216,12 +216,12 @@ def _months(found: re.Match[str]) -> dict[str, str]:
     return {"from": f"{first:%Y-%m}", "to": f"{first + timedelta(days=6):%Y-%m}"}
 
 
-def facts_of(session: Session) -> Facts:
+def facts_of(session: Session) -> PipelineFacts:
     """What is known about the pipeline of this session now."""
     store, pair, max_age = session.store, session.pair, session.settings.key_max_age_days
     switch = read_switch(store, pair)
     successes = {entity: each.last_success for entity, each in status(store, pair).items()}
-    return Facts(
+    return PipelineFacts(
         now=session.now(),
         entities=tuple(session.specs),
         health=read_health(store, pair),

@@ -48,7 +48,7 @@ class CredentialFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class PipelineFacts:
     """What is known about the pipeline now."""
 
     now: datetime
@@ -71,7 +71,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DerivedAlert:
     """One alert that is open, and the fact that opened it."""
 
     key: AlertKey
@@ -87,7 +87,7 @@ class Found:
     """Whether another open alert explains it: it is neither shown nor opened, and not resolved by that."""
 
 
-def derive(facts: Facts) -> list[Found]:
+def derive(facts: PipelineFacts) -> list[DerivedAlert]:
     """Every alert that the facts open, worst first."""
     found = [each for rule in RULES for each in rule(facts)]
     found.sort(key=lambda each: (kinds.ORDER[each.key.kind], each.since))
@@ -107,7 +107,7 @@ def _is_about_the_same(one: AlertKey, other: AlertKey) -> bool:
     return all(mine == its for mine, its in zip(one[1:], other[1:], strict=True) if mine and its)
 
 
-def _systems(facts: Facts) -> Iterator[Found]:
+def _systems(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     entered = {each.system: each.entered_at for each in facts.credentials if each.entered_at is not None}
     for system, health in facts.health.items():
         if health.failed_at is None or health.code not in CODES.values():
@@ -115,17 +115,17 @@ def _systems(facts: Facts) -> Iterator[Found]:
         if system in entered and entered[system] > health.failed_at:
             continue  # it failed with the secret before this one
         kind = kinds.KEY_REFUSED if health.code == REFUSED else kinds.NOT_REACHABLE
-        yield Found(AlertKey(kind, system=system), health.failed_at, health.reason or "", news=health.failed_at)
+        yield DerivedAlert(AlertKey(kind, system=system), health.failed_at, health.reason or "", news=health.failed_at)
 
 
-def _heartbeat(facts: Facts) -> Iterator[Found]:
+def _heartbeat(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     if facts.nothing_syncs:
         daemon = facts.health.get("daemon")
         since = daemon.ok_at if daemon is not None else facts.live_since
-        yield Found(AlertKey(kinds.NO_HEARTBEAT), since or facts.now, facts.nothing_syncs)
+        yield DerivedAlert(AlertKey(kinds.NO_HEARTBEAT), since or facts.now, facts.nothing_syncs)
 
 
-def _failures(facts: Facts) -> Iterator[Found]:
+def _failures(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     for entity, failing in facts.failing.items():
         if entity not in facts.entities:
             continue
@@ -134,20 +134,20 @@ def _failures(facts: Facts) -> Iterator[Found]:
         times = f"It failed {failing.count} times in a row. " if failing.count > 1 else ""
         reason = last.reason or "The run ended without a reason: its log in the Dagster UI has more."
         detail = f"{times}{reason}"
-        yield Found(AlertKey(kind, entity), failing.since, detail, failing.count, subject=last.run_id or "")
+        yield DerivedAlert(AlertKey(kind, entity), failing.since, detail, failing.count, subject=last.run_id or "")
 
 
-def _successes(facts: Facts) -> Iterator[Found]:
+def _successes(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     for entity in facts.entities if facts.is_live else ():
         last = facts.last_success.get(entity)
         known = [at for at in (facts.live_since, last.begun_at if last is not None else None) if at is not None]
         if known and facts.now - (since := max(known)) > STALE:
             name = entity.replace("_", " ")
             detail = f"No sync of {name} has succeeded since {since:%Y-%m-%d %H:%M} UTC. Run `sync-pipeline sync`."
-            yield Found(AlertKey(kinds.NO_SUCCESS, entity), since, detail)
+            yield DerivedAlert(AlertKey(kinds.NO_SUCCESS, entity), since, detail)
 
 
-def _held(facts: Facts) -> Iterator[Found]:
+def _held(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     for entity in sorted({each.entity for each in facts.held}):
         mine = [each for each in facts.held if each.entity == entity]
         count = sum(each.shown for each in mine)
@@ -159,10 +159,10 @@ def _held(facts: Facts) -> Iterator[Found]:
         )
         asked = [each.requested_at for each in mine]
         subject = str(first) if len(mine) == 1 else ""
-        yield Found(AlertKey(kinds.HELD, entity), min(asked), detail, count, max(asked), subject)
+        yield DerivedAlert(AlertKey(kinds.HELD, entity), min(asked), detail, count, max(asked), subject)
 
 
-def _rejects(facts: Facts) -> Iterator[Found]:
+def _rejects(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     for entity, found in facts.rejects.items():
         if entity in facts.entities:
             are, name = "is" if found.count == 1 else "are", entity.replace("_", " ")
@@ -170,10 +170,10 @@ def _rejects(facts: Facts) -> Iterator[Found]:
                 f"{found.count:,} of the {name} {are} not delivered: `sync-pipeline rejects list` says why. "
                 "They are checked again at every sync."
             )
-            yield Found(AlertKey(kinds.REJECTS, entity), found.first_at, detail, found.count, found.newest_at)
+            yield DerivedAlert(AlertKey(kinds.REJECTS, entity), found.first_at, detail, found.count, found.newest_at)
 
 
-def _findings(facts: Facts) -> Iterator[Found]:
+def _findings(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     for about, health in facts.health.items():
         if health.failed_at is None:
             continue
@@ -181,55 +181,57 @@ def _findings(facts: Facts) -> Iterator[Found]:
         entity = about.removeprefix(VERIFY)
         if about == WEBHOOKS:
             detail = f"{reason}. Switch them on again: `sync-pipeline webhooks register --enable --url ...`."
-            yield Found(AlertKey(kinds.WEBHOOK_OFF), at, detail, news=at)
+            yield DerivedAlert(AlertKey(kinds.WEBHOOK_OFF), at, detail, news=at)
         elif about in (FIGURE_RULES, SUBSCRIPTIONS):
-            yield Found(AlertKey(kinds.RULES_INVALID, system=about), at, f"{reason}.", news=at)
+            yield DerivedAlert(AlertKey(kinds.RULES_INVALID, system=about), at, f"{reason}.", news=at)
         elif entity in facts.entities and about != entity:
             detail = f"`verify` found {reason}. Sync again, then check with `sync-pipeline verify`."
-            yield Found(AlertKey(kinds.DRIFT, entity), at, detail, news=at)
+            yield DerivedAlert(AlertKey(kinds.DRIFT, entity), at, detail, news=at)
 
 
-def _schemas(facts: Facts) -> Iterator[Found]:
+def _schemas(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     for entity, sync in facts.last_success.items():
         if entity in facts.entities and (found := sync.counts.get(SCHEMA_CHANGED)):
             detail = f"{found}. Map what is new or remove what is missing: `sync-pipeline mapping fields`."
-            yield Found(AlertKey(kinds.SCHEMA_CHANGED, entity), sync.begun_at, detail)
+            yield DerivedAlert(AlertKey(kinds.SCHEMA_CHANGED, entity), sync.begun_at, detail)
 
 
-def _credentials(facts: Facts) -> Iterator[Found]:
+def _credentials(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     for each in facts.credentials:
         name = each.system.capitalize()
         if each.expires_at is not None and each.expires_at - facts.now <= EXPIRES_SOON:
             verb = "expires" if each.expires_at > facts.now else "expired"
             detail = f"The {name} token {verb} on {each.expires_at:%Y-%m-%d}. Replace it: `sync-pipeline credentials rotate`."
-            yield Found(AlertKey(kinds.CREDENTIALS_AGE, system=each.system), each.expires_at - EXPIRES_SOON, detail)
+            yield DerivedAlert(
+                AlertKey(kinds.CREDENTIALS_AGE, system=each.system), each.expires_at - EXPIRES_SOON, detail
+            )
         elif facts.max_age and each.entered_at is not None and facts.now - each.entered_at > facts.max_age:
             detail = (
                 f"The {name} key was entered on {each.entered_at:%Y-%m-%d}, more than {facts.max_age.days} days ago "
                 "(SYNC_KEY_MAX_AGE_DAYS). Replace it: `sync-pipeline credentials rotate`."
             )
             since = each.entered_at + facts.max_age
-            yield Found(AlertKey(kinds.CREDENTIALS_AGE, system=each.system), since, detail)
+            yield DerivedAlert(AlertKey(kinds.CREDENTIALS_AGE, system=each.system), since, detail)
 
 
-def _budgets(facts: Facts) -> Iterator[Found]:
+def _budgets(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     for system, budget in facts.budgets.items():
         if not budget.left:
             detail = (
                 f"{budget.used} of {budget.limit} requests of this hour are used; runs wait. The next request is possible at "
                 f"{datetime.fromtimestamp(budget.free_at(1), UTC):%H:%M} UTC, and all of them are free again at {budget.full_at:%H:%M} UTC."
             )
-            yield Found(AlertKey(kinds.BUDGET_USED, system=system), facts.now, detail)
+            yield DerivedAlert(AlertKey(kinds.BUDGET_USED, system=system), facts.now, detail)
 
 
-def _destinations(facts: Facts) -> Iterator[Found]:
+def _destinations(facts: PipelineFacts) -> Iterator[DerivedAlert]:
     for name, failing in facts.destinations.items():
         detail = f"{failing.waiting} messages wait: {failing.problem}. Try it with `sync-pipeline alerts test {name}`."
         key = AlertKey(kinds.DESTINATION_FAILING, system=name)
-        yield Found(key, failing.since, detail, failing.waiting)
+        yield DerivedAlert(key, failing.since, detail, failing.waiting)
 
 
-RULES: tuple[Callable[[Facts], Iterator[Found]], ...] = (
+RULES: tuple[Callable[[PipelineFacts], Iterator[DerivedAlert]], ...] = (
     _systems,
     _heartbeat,
     _failures,

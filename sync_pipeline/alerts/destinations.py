@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from sync_pipeline.alerts.messenger import Answer, Message, send
+from sync_pipeline.alerts.messenger import Message, MessageResult, send
 from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.store import credentials
@@ -53,7 +53,9 @@ def add(vault: Vault, name: str, address: str, by: str, at: datetime) -> Destina
     if name not in known and len(known) >= MOST:
         raise ConfigError(f"There are {MOST} destinations already.", fix="Remove one first.")
     answer = (
-        send(address.strip(), None) if 0 < len(address.strip()) <= LONGEST else Answer(problem="it is not an address")
+        send(address.strip(), None)
+        if 0 < len(address.strip()) <= LONGEST
+        else MessageResult(problem="it is not an address")
     )
     if answer.problem:
         raise ConfigError(
@@ -75,7 +77,7 @@ def remove(vault: Vault, name: str, by: str, at: datetime) -> None:
     note(vault.store, by, "alert destination removed", name, at)
 
 
-def send_test(vault: Vault, name: str, by: str, at: datetime) -> Answer:
+def send_test(vault: Vault, name: str, by: str, at: datetime) -> MessageResult:
     """Send a test message; returns how that went."""
     require(vault, name)
     answer = send_to(vault, name, TEST)
@@ -83,13 +85,13 @@ def send_test(vault: Vault, name: str, by: str, at: datetime) -> Answer:
     return answer
 
 
-def send_to(vault: Vault, name: str, message: Message) -> Answer:
+def send_to(vault: Vault, name: str, message: Message) -> MessageResult:
     """Send a message to a destination; the answer contains any problem, never the address."""
     try:
         kept = credentials.get(vault.store, vault.keyring, PLACE, name)
     except SyncError:
-        return Answer(problem="its address cannot be decrypted: the key is missing")
-    return Answer(problem="it was removed") if kept is None else send(kept["address"], message)
+        return MessageResult(problem="its address cannot be decrypted: the key is missing")
+    return MessageResult(problem="it was removed") if kept is None else send(kept["address"], message)
 
 
 def require(vault: Vault, name: str) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sync_pipeline.alerts.configuration import Configuration, configured
-from sync_pipeline.alerts.figures import Passed, Reader, passed, superseded
+from sync_pipeline.alerts.figures import FigureReader, Passed, passed, superseded
 from sync_pipeline.alerts.rules import Rule
 from sync_pipeline.clock import has_passed
 from sync_pipeline.errors import ConfigError
@@ -55,7 +55,7 @@ def compute_figures(session: Session) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EvaluatedRule:
     """What came of one rule: the thresholds that are passed, or the mistake in it."""
 
     rule: Rule
@@ -63,17 +63,17 @@ class Outcome:
     problem: str = ""
 
 
-def _outcomes(session: Session, rules: Configuration) -> Iterator[Outcome]:
+def _outcomes(session: Session, rules: Configuration) -> Iterator[EvaluatedRule]:
     settings = ReportSettings.of(session.settings)
-    reader = Reader(session.store, session.pair, settings, session.now(), rules.calendar)
+    reader = FigureReader(session.store, session.pair, settings, session.now(), rules.calendar)
     for rule in rules.rules:
         try:
-            yield Outcome(rule, tuple(passed(reader, rule)))
+            yield EvaluatedRule(rule, tuple(passed(reader, rule)))
         except ConfigError as error:
-            yield Outcome(rule, problem=str(error))
+            yield EvaluatedRule(rule, problem=str(error))
 
 
-def _store(session: Session, outcomes: list[Outcome], is_open: set[AlertKey]) -> None:
+def _store(session: Session, outcomes: list[EvaluatedRule], is_open: set[AlertKey]) -> None:
     found = {each.key: each.state for outcome in outcomes for each in outcome.found}
     weaker = superseded(found)
     wrong = {outcome.rule.name for outcome in outcomes if outcome.problem}

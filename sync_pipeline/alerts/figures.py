@@ -16,9 +16,9 @@ from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.figures import (
     GROUPS,
-    Budget,
     Figures,
     Period,
+    ProjectBudget,
     budgets,
     last_logged,
     names_of,
@@ -41,7 +41,7 @@ LONGEST_FIX = 200
 """Characters: a list of all names helps no one."""
 
 
-class Reading(NamedTuple):
+class FigureValue(NamedTuple):
     """The value of a figure."""
 
     id: str
@@ -52,7 +52,7 @@ class Reading(NamedTuple):
     """That of the period before, where it is compared with that."""
 
 
-class Span(NamedTuple):
+class NamedPeriod(NamedTuple):
     """A period: its name, and its beginning and end; None has no limit."""
 
     name: str
@@ -61,7 +61,7 @@ class Span(NamedTuple):
 
 
 @dataclass
-class Reader:
+class FigureReader:
     """Reads the figures of one pair, each only once."""
 
     store: Store
@@ -80,24 +80,24 @@ class Reader:
     def _zone(self) -> ZoneInfo:
         return ZoneInfo(self.settings.time_zone)
 
-    def span(self, rule: Rule, back: int = 0) -> Span:
+    def span(self, rule: Rule, back: int = 0) -> NamedPeriod:
         """The period that a rule looks at, or that many before it: the current one for what rises, else the last complete one."""
         back += rule.comparison in ("below", "changed_by") and not rule.figure.endswith(("_share", "_used"))
         if rule.period == "total":
-            return Span("total")
+            return NamedPeriod("total")
         if rule.period == "month":
             months = self.today.year * 12 + self.today.month - 1 - back
             first, end = (date(each // 12, each % 12 + 1, 1) for each in (months, months + 1))
-            return Span(f"{first:%Y-%m}", first, end)
+            return NamedPeriod(f"{first:%Y-%m}", first, end)
         start = self.today - timedelta(days=(self.today.weekday() - WEEKDAYS.index(self.settings.week_start)) % 7)
         first = start - timedelta(weeks=back)
-        return Span(f"week of {first}", first, first + timedelta(weeks=1))
+        return NamedPeriod(f"week of {first}", first, first + timedelta(weeks=1))
 
-    def readings(self, rule: Rule) -> Iterator[Reading]:
+    def readings(self, rule: Rule) -> Iterator[FigureValue]:
         """The value of each project, client or person."""
         if rule.figure == "running_hours":
             for since in running_since(self.store, self.pair, rule.scope):
-                yield Reading(since.id, since.name or since.id, (self.now - since.at) / timedelta(hours=1))
+                yield FigureValue(since.id, since.name or since.id, (self.now - since.at) / timedelta(hours=1))
         elif rule.comparison == "missing_since":
             yield from self._missing(rule)
         else:
@@ -105,14 +105,14 @@ class Reader:
             for key, each in self._values(rule).items():
                 yield each._replace(before=before[key].value if key in before else None)
 
-    def _missing(self, rule: Rule) -> Iterator[Reading]:
+    def _missing(self, rule: Rule) -> Iterator[FigureValue]:
         """How many working days each has had no entry, of those who had one in the weeks before and were not deleted since."""
         days, known = self._worked_days(int(rule.thresholds[-1])), names_of(self.store, self.pair, rule.scope)
         deadlines = [midnight(day, self._zone) for day in days]
         for each in last_logged(self.store, self.pair, rule.scope, deadlines[-1] - EXPECTED):
             if not known or each.id in known:
                 missed = sum(each.at < deadline for deadline in deadlines)
-                yield Reading(each.id, each.name or each.id, missed)
+                yield FigureValue(each.id, each.name or each.id, missed)
 
     def _worked_days(self, count: int) -> list[date]:
         """So many complete working days, the newest first."""
@@ -124,7 +124,7 @@ class Reader:
                 break
         return found or [day]
 
-    def _values(self, rule: Rule, back: int = 0) -> Mapping[tuple[str, str], Reading]:
+    def _values(self, rule: Rule, back: int = 0) -> Mapping[tuple[str, str], FigureValue]:
         if rule.figure.startswith("revenue"):
             return self._earned(rule, self.span(rule, back))
         key, name = GROUPS[rule.scope][:2]
@@ -136,10 +136,10 @@ class Reader:
         for (id_, currency), lines in by_key.items():
             value = self._value(rule.figure, id_, currency, lines)
             if value is not None:
-                found[id_, currency] = Reading(id_, lines[0].group[name] or id_, value, currency)
+                found[id_, currency] = FigureValue(id_, lines[0].group[name] or id_, value, currency)
         return found
 
-    def _earned(self, rule: Rule, span: Span) -> Mapping[tuple[str, str], Reading]:
+    def _earned(self, rule: Rule, span: NamedPeriod) -> Mapping[tuple[str, str], FigureValue]:
         """What the Snapshots API says that each project or client earns; nothing where it says nothing."""
         months = _months(span)
         by_key: dict[tuple[str, str], list[Revenue]] = defaultdict(list)
@@ -156,19 +156,19 @@ class Reader:
             values = {"revenue": _money(earned), "revenue_margin": _money(margin)}
             value = values[rule.figure] if rule.figure in values else _percent(margin, earned)
             if value is not None:
-                found[id_, currency] = Reading(id_, names[id_] or id_, value, currency)
+                found[id_, currency] = FigureValue(id_, names[id_] or id_, value, currency)
         return found
 
     @cached_property
     def _projects(self) -> Mapping[str, Project]:
         return PeriodFigures(self.store, self.pair).projects()
 
-    def _lines(self, scope: str, span: Span) -> list[Figures]:
+    def _lines(self, scope: str, span: NamedPeriod) -> list[Figures]:
         if (scope, span.name) not in self._sums:
             self._sums[scope, span.name] = self._read(scope, span)
         return self._sums[scope, span.name]
 
-    def _read(self, scope: str, span: Span) -> list[Figures]:
+    def _read(self, scope: str, span: NamedPeriod) -> list[Figures]:
         is_whole = span.first is None or (span.first.day == 1 and not span.name.startswith("week"))
         if scope != "person" and is_whole:
             return sums_of_months(self.store, self.pair, scope, *_months(span))
@@ -176,7 +176,7 @@ class Reader:
         return sums_of_entries(self.store, self.pair, [scope], Period(first, end), by_currency=True)
 
     @cached_property
-    def _budgets(self) -> Mapping[tuple[str | None, str | None], Budget]:
+    def _budgets(self) -> Mapping[tuple[str | None, str | None], ProjectBudget]:
         return budgets(self.store, self.pair, "9999")
 
     def _value(self, figure: str, id_: str, currency: str, lines: list[Figures]) -> float | None:
@@ -208,7 +208,7 @@ class Passed(NamedTuple):
     excess: float
 
 
-def passed(reader: Reader, rule: Rule) -> list[Passed]:
+def passed(reader: FigureReader, rule: Rule) -> list[Passed]:
     """Each threshold that is passed now, of at most ``MOST`` alerts. MappingFileError where a rule names what is not there."""
     is_wanted = _filter(reader, rule)
     found = [
@@ -231,7 +231,7 @@ def superseded(keys: Iterable[AlertKey]) -> set[AlertKey]:
     return {key for some in found.values() for _, key in sorted(some)[:-1]}
 
 
-def _thresholds(reader: Reader, rule: Rule, reading: Reading) -> Iterator[Passed]:
+def _thresholds(reader: FigureReader, rule: Rule, reading: FigureValue) -> Iterator[Passed]:
     value = _compared(rule, reading)
     if value is None:
         return
@@ -245,7 +245,7 @@ def _thresholds(reader: Reader, rule: Rule, reading: Reading) -> Iterator[Passed
             yield Passed(AlertKey(FIGURE, rule.name, f"{of}/{rule.comparison}={threshold:g}"), state, excess)
 
 
-def _compared(rule: Rule, reading: Reading) -> float | None:
+def _compared(rule: Rule, reading: FigureValue) -> float | None:
     """What is compared with the thresholds; None where there is nothing to compare with."""
     if rule.comparison != "changed_by":
         return reading.value
@@ -259,7 +259,7 @@ def _excess(rule: Rule, value: float, threshold: float) -> float:
     return (abs(value) if rule.comparison == "changed_by" else value) - threshold
 
 
-class Preview(NamedTuple):
+class RulePreview(NamedTuple):
     """What a rule says now."""
 
     found: list[AlertState]
@@ -267,7 +267,7 @@ class Preview(NamedTuple):
     """Names and values, the one that is nearest to its threshold or farthest beyond it first."""
 
 
-def preview_of(reader: Reader, rule: Rule) -> Preview:
+def preview_of(reader: FigureReader, rule: Rule) -> RulePreview:
     """What a rule opens now, and what it looks at. MappingFileError where it names what is not there."""
     found = passed(reader, rule)
     weaker = superseded(each.key for each in found)
@@ -282,15 +282,15 @@ def preview_of(reader: Reader, rule: Rule) -> Preview:
         if is_wanted(each.id) and (value := _compared(rule, each)) is not None
     ]
     nearest = [(name, text) for _, name, text in sorted(values, key=lambda each: (-each[0], each[1]))[:NEAREST]]
-    return Preview([each.state for each in found if each.key not in weaker], nearest)
+    return RulePreview([each.state for each in found if each.key not in weaker], nearest)
 
 
-def check_names(reader: Reader, rule: Rule) -> None:
+def check_names(reader: FigureReader, rule: Rule) -> None:
     """MappingFileError where a rule names what is not there."""
     _filter(reader, rule)
 
 
-def _value_text(rule: Rule, reading: Reading, value: float) -> str:
+def _value_text(rule: Rule, reading: FigureValue, value: float) -> str:
     if rule.comparison == "missing_since":
         return f"{value:g} working day{'s' * (value != 1)}"
     if rule.comparison == "changed_by":
@@ -298,11 +298,11 @@ def _value_text(rule: Rule, reading: Reading, value: float) -> str:
     return f"{value:,.1f}{_unit(rule, reading)}"
 
 
-def _unit(rule: Rule, reading: Reading) -> str:
+def _unit(rule: Rule, reading: FigureValue) -> str:
     return {"%": " %", "h": " h", "": f" {reading.currency}" if reading.currency else ""}[rule.kind.unit]
 
 
-def _words(rule: Rule, reading: Reading, value: float, threshold: float, span: str) -> tuple[str, str]:
+def _words(rule: Rule, reading: FigureValue, value: float, threshold: float, span: str) -> tuple[str, str]:
     """What the alert is called, and its cause in one sentence."""
     by = f" (rule `{rule.name}`)"
     name = one_line(reading.name, 80)
@@ -332,7 +332,7 @@ class _Filter(NamedTuple):
         return (not self.only or id_ in self.only) and id_ not in self.ignored
 
 
-def _filter(reader: Reader, rule: Rule) -> _Filter:
+def _filter(reader: FigureReader, rule: Rule) -> _Filter:
     if not (rule.only or rule.ignored):
         return _Filter((), ())
     return _Filter(*(ids_named(reader.store, reader.pair, rule.scope, some) for some in (rule.only, rule.ignored)))
@@ -352,7 +352,7 @@ def ids_named(store: Store, pair: str, scope: str, wanted: Iterable[Named]) -> s
     return found
 
 
-def _months(span: Span) -> tuple[str, str]:
+def _months(span: NamedPeriod) -> tuple[str, str]:
     """The first and the last month of a period of whole ones."""
     return ("0000", "9999") if span.first is None else (span.name, span.name)
 

@@ -13,7 +13,7 @@ Severity = Literal["critical", "warning", "info"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class AlertKind:
     """One kind of alert. ``{entity}`` and ``{system}`` in its texts are what the alert is about."""
 
     severity: Severity
@@ -34,29 +34,29 @@ DRIFT, REJECTS, WEBHOOK_OFF, SCHEMA_CHANGED = "drift", "rejects", "webhook_off",
 CREDENTIALS_AGE, BUDGET_USED, DESTINATION_FAILING = "credentials_age", "budget_used", "destination_failing"
 RULES_INVALID = "rules_invalid"
 
-KINDS: Mapping[str, Kind] = {
-    KEY_REFUSED: Kind(
+KINDS: Mapping[str, AlertKind] = {
+    KEY_REFUSED: AlertKind(
         "critical",
         "{system} refuses its key",
         "/connections/{system}",
         "A system refused its key",
         "its next good answer, or a new key",
     ),
-    NO_HEARTBEAT: Kind(
+    NO_HEARTBEAT: AlertKind(
         "critical",
         "Live, but nothing is running",
         "/help",
         "Live syncing is on, and no daemon has reported",
         "a daemon that reports",
     ),
-    PERMISSION_MISSING: Kind(
+    PERMISSION_MISSING: AlertKind(
         "critical",
         "A permission is missing for {entity}",
         "/connections",
         "The last sync of an entity ended with 403",
         "its next success",
     ),
-    NOT_REACHABLE: Kind(
+    NOT_REACHABLE: AlertKind(
         "critical",
         "{system} does not answer",
         "/connections/{system}",
@@ -64,77 +64,77 @@ KINDS: Mapping[str, Kind] = {
         "its next good answer",
         timedelta(minutes=10),
     ),
-    RUN_FAILED: Kind(
+    RUN_FAILED: AlertKind(
         "critical",
         "Syncing {entity} fails",
         "/activity?entity={entity}",
         "The last syncs of an entity failed, or were blocked",
         "its next success",
     ),
-    HELD: Kind(
+    HELD: AlertKind(
         "warning",
         "{entity} wait for an approval",
         "/approvals",
         "Records wait for an approval",
         "a decision",
     ),
-    NO_SUCCESS: Kind(
+    NO_SUCCESS: AlertKind(
         "warning",
         "{entity} have not been synced for a long time",
         "/activity?entity={entity}",
         "No sync of an entity has succeeded for two days while live syncing is on",
         "its next success",
     ),
-    DRIFT: Kind(
+    DRIFT: AlertKind(
         "warning",
         "{entity} differ between the two sides",
         "/activity?entity={entity}",
         "`verify` found differences",
         "a `verify` of everything that finds none",
     ),
-    REJECTS: Kind(
+    REJECTS: AlertKind(
         "warning",
         "Some {entity} are rejected",
         "/records?state=rejected&entity={entity}",
         "Records are rejected, and not ignored",
         "the correction of the last one",
     ),
-    WEBHOOK_OFF: Kind(
+    WEBHOOK_OFF: AlertKind(
         "warning",
         "Webhooks do not deliver",
         "/connections/clockify",
         "Clockify has one of our webhooks switched off or deleted; it is asked every six hours",
         "webhooks that deliver",
     ),
-    DESTINATION_FAILING: Kind(
+    DESTINATION_FAILING: AlertKind(
         "warning",
         "Alerts do not reach {system}",
         "/settings/alerts",
         "Messages do not reach a destination",
         "a message that does",
     ),
-    RULES_INVALID: Kind(
+    RULES_INVALID: AlertKind(
         "warning",
         "The {system} have a mistake",
         "/settings/alerts",
         "A rule on figures or a subscription is not understood, or names what does not exist",
         "the next evaluation without a mistake",
     ),
-    CREDENTIALS_AGE: Kind(
+    CREDENTIALS_AGE: AlertKind(
         "warning",
         "The {system} credentials need to be replaced",
         "/connections/{system}",
         "A key is older than `SYNC_KEY_MAX_AGE_DAYS`, or a token expires within 14 days",
         "a new key",
     ),
-    SCHEMA_CHANGED: Kind(
+    SCHEMA_CHANGED: AlertKind(
         "info",
         "The source of {entity} has other fields",
         "/mapping/{entity}",
         "The last sync met fields at the source that are new, or missed some that are mapped",
         "the next sync that does not",
     ),
-    BUDGET_USED: Kind(
+    BUDGET_USED: AlertKind(
         "info",
         "The {system} request budget is used up",
         "/connections/{system}",

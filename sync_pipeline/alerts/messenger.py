@@ -49,14 +49,14 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MessageResult:
     """Which service an address leads to, and why a message did not reach it; empty when it did."""
 
     service: str = ""
     problem: str = ""
 
 
-def send(address: str, message: Message | None) -> Answer:
+def send(address: str, message: Message | None) -> MessageResult:
     """Send a message; without one, look only whether the address is one. It may take ``SECONDS``."""
     asked = {
         "address": _with_key(address, message),
@@ -73,11 +73,11 @@ def send(address: str, message: Message | None) -> Answer:
             check=False,
             env=environ,
         )
-        return Answer(*json.loads(ended.stdout))
+        return MessageResult(*json.loads(ended.stdout))
     except subprocess.TimeoutExpired:
-        return Answer(problem="no answer came in time")
+        return MessageResult(problem="no answer came in time")
     except (OSError, ValueError, TypeError):
-        return Answer(problem="the program that sends messages did not work")
+        return MessageResult(problem="the program that sends messages did not work")
 
 
 def _with_key(address: str, message: Message | None) -> str:
@@ -96,21 +96,21 @@ def main() -> None:
     sys.stdout.write(json.dumps([answer.service, answer.problem]))
 
 
-def _answer(address: str, message: list[str] | None, heard: _Heard) -> Answer:
+def _answer(address: str, message: list[str] | None, heard: _Heard) -> MessageResult:
     import apprise  # takes a second, and only this process needs it
 
     service = apprise.Apprise.instantiate(address)
     if not isinstance(service, apprise.NotifyBase):
-        return Answer(problem=UNKNOWN)
+        return MessageResult(problem=UNKNOWN)
     name = str(service.service_name)
     if message is None:
-        return Answer(name)
+        return MessageResult(name)
     title, body, kind = message
     sender: Any = apprise.Apprise()
     sender.add(service)
     if sender.notify(title=title, body=body, notify_type=kind, body_format=apprise.NotifyFormat.TEXT):
-        return Answer(name)
-    return Answer(name, heard.problem)
+        return MessageResult(name)
+    return MessageResult(name, heard.problem)
 
 
 class _Heard(logging.Handler):

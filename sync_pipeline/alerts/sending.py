@@ -14,7 +14,7 @@ from sync_pipeline.alerts.configuration import configured
 from sync_pipeline.alerts.current import Paths, paths_of, refresh_alerts
 from sync_pipeline.alerts.figures import ids_named, superseded
 from sync_pipeline.alerts.kinds import DESTINATION_FAILING, KINDS, order_of, path_of, severity_of, title_of_row
-from sync_pipeline.alerts.messenger import SECONDS, Answer, Message
+from sync_pipeline.alerts.messenger import SECONDS, Message, MessageResult
 from sync_pipeline.alerts.rules import Named, Scope
 from sync_pipeline.alerts.subscriptions import SHOWN, Subscription
 from sync_pipeline.errors import ConfigError
@@ -32,9 +32,9 @@ from sync_pipeline.store.alert_notices import (
 from sync_pipeline.store.alerts import AlertRow, alert_row
 from sync_pipeline.store.digests import (
     Digest,
-    Found,
+    DigestContent,
+    DigestScope,
     Gathering,
-    Wanted,
     forget_subscriptions,
     gather,
     note_digest_not_sent,
@@ -51,11 +51,11 @@ HEADS = {"opened": "NEW", "repeated": "STILL OPEN", "resolved": "RESOLVED"}
 LEVELS = {"critical": "failure", "warning": "warning", "info": "info"}
 LONGEST = 600.0
 """Seconds after which no more messages are started."""
-Send = Callable[[Vault, str, Message], Answer]
+Send = Callable[[Vault, str, Message], MessageResult]
 
 
 @dataclass(slots=True)
-class Sent:
+class SentMessages:
     """What was sent to which destination, and why others could not be reached."""
 
     notices: dict[str, int] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class Sent:
 
 def send_alerts(
     session: Session, *, console: str = "", within: float = LONGEST, send: Send = destinations.send_to
-) -> Sent:
+) -> SentMessages:
     """Open and resolve alerts by the facts, store what is due - notices and digests - and send it; ``console`` is its address.
 
     One process at a time; another one that is sending leaves nothing to do. No message is started that may not end ``within`` seconds
@@ -116,7 +116,7 @@ class _Round:
     console: str
     paths: Paths
     until: float
-    sent: Sent = field(default_factory=Sent)
+    sent: SentMessages = field(default_factory=SentMessages)
 
     def send_notices(self, name: str, notices: Sequence[Notice]) -> None:
         """Send the messages about alerts that are due at a destination."""
@@ -206,7 +206,7 @@ def gather_digests(session: Session, destinations: Sequence[str], console: str) 
 def _gathering(session: Session, asked: Subscription, destinations: Sequence[str], console: str) -> Gathering:
     wanted = wanted_by(session, asked, destinations)
 
-    def message(found: Found) -> tuple[str, str]:
+    def message(found: DigestContent) -> tuple[str, str]:
         return asked.message(found, console)
 
     return Gathering(
@@ -220,7 +220,7 @@ def _gathering(session: Session, asked: Subscription, destinations: Sequence[str
     )
 
 
-def wanted_by(session: Session, asked: Subscription, destinations: Collection[str]) -> Wanted:
+def wanted_by(session: Session, asked: Subscription, destinations: Collection[str]) -> DigestScope:
     """What a subscription is about. MappingFileError where it names what is not there."""
     for each in asked.to:
         if each.text not in destinations:
@@ -229,7 +229,7 @@ def wanted_by(session: Session, asked: Subscription, destinations: Collection[st
     clients = _ids(session, "client", asked.clients)
     # A location is known by its name before a project of it is.
     names = {name for id_, name in names_of(session.store, session.pair, "client").items() if id_ in clients}
-    return Wanted(
+    return DigestScope(
         kinds=asked.kinds,
         projects=_ids(session, "project", asked.projects),
         clients=clients | names | {each.text for each in asked.clients},

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from sync_pipeline.alerts.rules import Named, named, names_in
 from sync_pipeline.mapping.section import Section
 from sync_pipeline.printable import one_line
-from sync_pipeline.store.digests import Found
+from sync_pipeline.store.digests import DigestContent
 from sync_pipeline.store.project_months import WEEKDAYS, ReportSettings, midnight
 from sync_pipeline.yaml_source import Node, closest, refuse
 
@@ -72,7 +72,7 @@ class Subscription:
         back = (day.weekday() - WEEKDAYS.index(settings.week_start)) % 7 if self.every == "weekly" else 0
         return midnight(day - timedelta(days=back), zone)
 
-    def message(self, found: Found, console: str = "") -> tuple[str, str]:
+    def message(self, found: DigestContent, console: str = "") -> tuple[str, str]:
         """Title and text of a digest: the first records by name, and how many more there are."""
         topics = {topic[:2]: topic for topic in TOPICS.values()}
         counts = [f"{count:,} {_noun(topics[key], count)}" for key, count in sorted(found.counts.items())]

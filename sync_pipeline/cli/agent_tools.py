@@ -31,7 +31,7 @@ from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, NotGran
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations.catalogue import Operation, counted, known, operation, search
-from sync_pipeline.operations.inputs import Form
+from sync_pipeline.operations.inputs import OperationCall
 from sync_pipeline.printable import json_text
 from sync_pipeline.private_files import private_directory
 from sync_pipeline.reporting.reports import KINDS, make_report
@@ -266,7 +266,7 @@ def _is_readable(one: Operation) -> bool:
     return one.kind == "read" and one.name not in known()["beyond"]
 
 
-def _own_form(session: Session, one: Operation, inputs: Mapping[str, Any]) -> Form:
+def _own_form(session: Session, one: Operation, inputs: Mapping[str, Any]) -> OperationCall:
     """The operation with these inputs; NotAllowed where one of them names another account than the connected one."""
     account = account_of(session, one)
     asked = [each.name for each in one.inputs if _letters(each.name) in ACCOUNTS and each.name not in account.decided]

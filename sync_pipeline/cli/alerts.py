@@ -24,7 +24,7 @@ from sync_pipeline.alerts.subscriptions import Subscription
 from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.opening import reading
 from sync_pipeline.cli.options import json_option, may_ask
-from sync_pipeline.cli.questions import Source, secret_options
+from sync_pipeline.cli.questions import SecretSource, secret_options
 from sync_pipeline.console.sign_in_links import running_url
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup.alert_rules import export_rules, in_force
@@ -174,7 +174,7 @@ def alerts_destinations(as_json: bool) -> None:
 @json_option
 def alerts_add(name: str, stdin: bool, file: Path | None, env: str, as_json: bool) -> None:
     """Add a destination, or replace its address. The address is one of Apprise, and is asked for: it is a secret."""
-    source = Source(stdin, file, env)
+    source = SecretSource(stdin, file, env)
     if not source.is_named and (as_json or not may_ask()):
         option = "--json" if as_json else "--no-input"
         raise click.UsageError(f"{option} asks nothing: say where the address is (--stdin, --file or --env).")

@@ -15,7 +15,7 @@ from sync_pipeline.cli.opening import prepared, until_asked
 from sync_pipeline.cli.options import ServingGroup, json_option
 from sync_pipeline.clock import unix_time
 from sync_pipeline.console.roles import ROLES, Role
-from sync_pipeline.console.server import HOST, Options, RunningConsole, running, serve
+from sync_pipeline.console.server import HOST, ConsoleOptions, RunningConsole, running, serve
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.sign_in_links import CONSOLE, DAGSTER, StoredLinks, announced, fresh_link, link
 from sync_pipeline.console.site import host_of
@@ -134,5 +134,5 @@ def _console(
         except ConfigError:  # a stock Dagster, which needs no sign-in
             return None
 
-    options = Options(port, host, ui or given.dagster_url or local)
+    options = ConsoleOptions(port, host, ui or given.dagster_url or local)
     return setup, replace(options, on_change=Reloader(Place(address, given.dagster_url), fresh)) if address else options

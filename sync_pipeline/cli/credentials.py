@@ -9,7 +9,7 @@ import click
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option, may_ask
-from sync_pipeline.cli.questions import Source, secret_options
+from sync_pipeline.cli.questions import SecretSource, secret_options
 from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, retire, rotate
 from sync_pipeline.setup.service import SetupService, actor
 
@@ -56,13 +56,13 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
 
     The secret of an OAuth client that acts for a person is tried with the next refresh.
     """
-    source = Source(stdin, file, env)
+    source = SecretSource(stdin, file, env)
     if not source.is_named and (as_json or not may_ask()):
         option = "--json" if as_json else "--no-input"
         raise click.UsageError(f"{option} asks nothing: say where the new secret is (--stdin, --file or --env).")
     if not source.is_named and not sys.stdin.isatty():
         terminal.notice(f"The new {name} is read from standard input.")
-        source = Source(stdin=True)
+        source = SecretSource(stdin=True)
     secret = source.read() or click.prompt(f"New {name}", hide_input=True)
     rotate(SetupService(actor("terminal")), NAMES[name], secret)
     _tell(

@@ -11,7 +11,7 @@ import click
 from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option, may_ask
 from sync_pipeline.cli.prepare import run as prepare
-from sync_pipeline.cli.questions import Asker, Source, secret_options
+from sync_pipeline.cli.questions import Asker, SecretSource, secret_options
 from sync_pipeline.connectors.profile import TokenFacts, built_in_profiles, load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
@@ -387,6 +387,6 @@ def _entities(setup: SetupService, asker: Asker, given: str | None) -> None:
     asker.again(switch)
 
 
-def _source(options: dict[str, Any], prefix: str) -> Source:
+def _source(options: dict[str, Any], prefix: str) -> SecretSource:
     file: Path | None = options[f"{prefix}file"]
-    return Source(options[f"{prefix}stdin"], file, options[f"{prefix}env"])
+    return SecretSource(options[f"{prefix}stdin"], file, options[f"{prefix}env"])

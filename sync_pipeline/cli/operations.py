@@ -19,7 +19,7 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.operations.catalogue import (
     KINDS,
-    Event,
+    CatalogueEvent,
     Operation,
     counted,
     events,
@@ -27,7 +27,7 @@ from sync_pipeline.operations.catalogue import (
     search,
     systems,
 )
-from sync_pipeline.operations.inputs import Form
+from sync_pipeline.operations.inputs import OperationCall
 from sync_pipeline.printable import json_text, spreadsheet_cell
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup.operations import Result, form_of, pages, refuse, run, scarce, shown
@@ -94,11 +94,11 @@ def _list(words: str, system: str | None, kind: str | None, triggers: bool, as_j
     )
 
 
-def _has(one: Event, words: str) -> bool:
+def _has(one: CatalogueEvent, words: str) -> bool:
     return all(word in one.name.lower() for word in words.lower().split())
 
 
-def _list_events(found: Sequence[Event], as_json: bool) -> None:
+def _list_events(found: Sequence[CatalogueEvent], as_json: bool) -> None:
     wakes = _wakes()
     rows = [{"name": one.name, "system": one.system, "wakes": wakes(one.name)} for one in found]
     if as_json:
@@ -221,7 +221,7 @@ def operations_run(name: str, fields: tuple[str, ...], form_: str, as_json: bool
         _show(form, run(setup, session, form, once=more["once"]), session, output)
 
 
-def _spare(session: Session, form: Form, output: str, *, yes: bool) -> None:
+def _spare(session: Session, form: OperationCall, output: str, *, yes: bool) -> None:
     """Before the last tenth of the hour's budget is used: ask at a terminal, and print a note elsewhere."""
     if not (left := scarce(session, form)):
         return
@@ -245,13 +245,13 @@ def _given(fields: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def _read(form: Form) -> Form:
+def _read(form: OperationCall) -> OperationCall:
     if form.operation.kind != "read":
         raise click.UsageError("--all is for lists.")
     return form
 
 
-def _ask(session: Session, form: Form, output: str, *, yes: bool, typed: str) -> None:
+def _ask(session: Session, form: OperationCall, output: str, *, yes: bool, typed: str) -> None:
     """Show a write, and ask for confirmation; a delete is confirmed by typing its name."""
     one = form.operation
     if one.kind == "read":
@@ -273,7 +273,7 @@ def _lines_of(request: Mapping[str, Any]) -> list[str]:
     return [f"{request['method']} {request['url']}", *body]
 
 
-def _show_request(session: Session, form: Form, output: str) -> None:
+def _show_request(session: Session, form: OperationCall, output: str) -> None:
     request = shown(session, form)
     if output == "json":
         terminal.as_json({"operation": form.operation.name, "sent": False, "request": request})
@@ -283,7 +283,7 @@ def _show_request(session: Session, form: Form, output: str) -> None:
     terminal.hint("Not sent.")
 
 
-def _show(form: Form, result: Result, session: Session, output: str) -> None:
+def _show(form: OperationCall, result: Result, session: Session, output: str) -> None:
     earlier = result.earlier
     if output == "json":
         terminal.as_json(

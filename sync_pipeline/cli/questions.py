@@ -51,7 +51,7 @@ class Asker:
         kinds = click.Choice(choices)
         return str(click.prompt(question, default=now or None, type=kinds, err=True))
 
-    def secret(self, question: str, source: Source, *, is_there: bool) -> str:
+    def secret(self, question: str, source: SecretSource, *, is_there: bool) -> str:
         """A secret, hidden while it is typed; "" keeps the stored one."""
         if source.is_named:
             return source.read()
@@ -71,7 +71,7 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SecretSource:
     """Where a secret comes from; nowhere, unless that was given."""
 
     stdin: bool = False

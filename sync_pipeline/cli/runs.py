@@ -14,7 +14,7 @@ from sync_pipeline.cli.options import Day, entity_argument, json_option
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import Session, open_session
-from sync_pipeline.store.activity import WORST, Entry, Run, Wanted, activity, run_of, runs_beginning
+from sync_pipeline.store.activity import WORST, ActivityFilter, Entry, Run, activity, run_of, runs_beginning
 from sync_pipeline.store.syncs import Sync, Trigger
 
 COLUMNS = ("at", "run", "what", "trigger", "outcome", "written", "took")
@@ -51,7 +51,7 @@ def runs_list(
 ) -> None:
     """List runs, the newest first. Runs in a row that changed nothing are one line."""
     begins = datetime.combine(since, time(), UTC) if since else None
-    wanted = Wanted(entity or "", outcome or "", "run", begins, trigger=trigger or "", with_changes=changes)
+    wanted = ActivityFilter(entity or "", outcome or "", "run", begins, trigger=trigger or "", with_changes=changes)
     with reading() as settings, open_session(settings) as session:
         must_exist(specs_of(settings), [entity] if entity else [])
         found = activity(session.store, session.pair, wanted, limit=limit)

@@ -16,7 +16,7 @@ from sync_pipeline.mapping.text import value_text
 from sync_pipeline.setup.drafts import Version, go_back, versions
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused
-from sync_pipeline.setup.transfer import Difference, diff_setup, export_setup, import_setup
+from sync_pipeline.setup.transfer import SettingDifference, diff_setup, export_setup, import_setup
 
 
 @click.group()
@@ -107,7 +107,7 @@ def _version(one: Version) -> dict[str, Any]:
     return {**shown, "changes": [asdict(each) for each in one.changes]}
 
 
-def _show(found: list[Difference]) -> None:
+def _show(found: list[SettingDifference]) -> None:
     if found:
         rows = [{"key": one.key, "stored": _cell(one.stored), "file": _cell(one.file)} for one in found]
         terminal.table("Differences", rows)

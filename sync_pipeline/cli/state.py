@@ -99,7 +99,7 @@ def status(watch: bool, as_json: bool) -> None:
     sys.exit(worst(_codes(found)))
 
 
-def _codes(found: _Found) -> Iterator[ExitCode]:
+def _codes(found: _StatusFigures) -> Iterator[ExitCode]:
     if found.problem:
         yield ExitCode.FAILED
     for side in found.sides.values():
@@ -109,7 +109,7 @@ def _codes(found: _Found) -> Iterator[ExitCode]:
         yield ExitCode.NOT_AUTHORIZED if failed.category == ErrorCategory.FORBIDDEN else ExitCode.FAILED
 
 
-class _Found(NamedTuple):
+class _StatusFigures(NamedTuple):
     """What `status` shows."""
 
     rows: Sequence[EntityRow]
@@ -122,7 +122,7 @@ class _Found(NamedTuple):
     """The newest run of each entity that failed, and after which none has ended well."""
 
 
-def _look() -> _Found:
+def _look() -> _StatusFigures:
     with reading() as settings, open_session(settings) as session:
         rows, problem, requests = entity_rows(session), nothing_syncs(session), open_work(session)
         alerts = [alert for alert in open_alerts(session) if alert.acknowledged_at is None]
@@ -131,14 +131,14 @@ def _look() -> _Found:
         side.system: {"state": side.state, "detail": side.detail}
         for side in connections(SetupService(actor("terminal")))
     }
-    return _Found(rows, session.mode, problem, alerts, requests, sides, failed)
+    return _StatusFigures(rows, session.mode, problem, alerts, requests, sides, failed)
 
 
 def _watch() -> NoReturn:
     """Show it until Ctrl-C. While the database is busy, or the set-up is being changed, report that and try again."""
     while True:
         try:
-            found: _Found | SyncError = _look()
+            found: _StatusFigures | SyncError = _look()
         except SyncError as error:
             found = error
         terminal.clear()
@@ -155,7 +155,7 @@ def status_document() -> dict[str, Any]:
     return _document(_look())
 
 
-def _document(found: _Found) -> dict[str, Any]:
+def _document(found: _StatusFigures) -> dict[str, Any]:
     mode = found.mode
     return {
         "mode": mode.name,
@@ -181,7 +181,7 @@ def _document(found: _Found) -> dict[str, Any]:
     }
 
 
-def _show(found: _Found) -> None:
+def _show(found: _StatusFigures) -> None:
     terminal.hint(f"Mode: {found.mode.title} - {found.mode.why}.")
     for system, side in found.sides.items():
         if side["detail"]:
@@ -215,7 +215,7 @@ def _hints_of(row: EntityRow) -> None:
         terminal.warning(f"{row.entity}, last sync {row.ended}: {row.reason}")
 
 
-def _is_shown(found: _Found, alert: Alert) -> bool:
+def _is_shown(found: _StatusFigures, alert: Alert) -> bool:
     """Whether `status` shows in its own words what the alert is about."""
     kind = alert.key.kind
     if kind in (KEY_REFUSED, NOT_REACHABLE):

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from sync_pipeline.cli.opening import until_asked
 from sync_pipeline.console.dagster import gated
-from sync_pipeline.console.server import HOST, Options, refuse_open, sign_in_at
+from sync_pipeline.console.server import HOST, ConsoleOptions, refuse_open, sign_in_at
 from sync_pipeline.console.sharing import SharedSignIn, SignIn
 from sync_pipeline.console.site import Site, site_of
 from sync_pipeline.errors import ConfigError
@@ -59,7 +59,7 @@ def main(port: str, place: str, workspace: str) -> None:
 
 
 def _sign_in(site: Site, given: Settings) -> SignIn:
-    return sign_in_at(site, SetupService(actor("console")), given, Options(), "")
+    return sign_in_at(site, SetupService(actor("console")), given, ConsoleOptions(), "")
 
 
 def _serve(workspace: str, host: str, port: int, site: Site, sign_in: SharedSignIn | SignIn) -> None:

@@ -38,7 +38,16 @@ from sync_pipeline.connectors.limiter import (
     silent,
 )
 from sync_pipeline.connectors.oauth import Credential, Renewable
-from sync_pipeline.connectors.policy import Action, AttemptResult, Body, Origin, RetryTable, Rule, SecretPlace, decide
+from sync_pipeline.connectors.policy import (
+    Action,
+    AttemptResult,
+    Body,
+    Origin,
+    PolicyRule,
+    RetryTable,
+    SecretPlace,
+    decide,
+)
 from sync_pipeline.connectors.transport import HttpClient, HttpRequest, HttpResponse, NoAnswer, redact
 from sync_pipeline.errors import (
     AmbiguousWrite,
@@ -316,7 +325,7 @@ class ApiClient:
                 self._again(rule, call, reading, ambiguous=not call.idempotent)
         raise self._error(_refusal(reading), rule, call, reading, location=response.headers.get("location", ""))
 
-    async def _hold_back(self, rule: Rule, call: _Call, reading: Reading, response: HttpResponse) -> NoReturn:
+    async def _hold_back(self, rule: PolicyRule, call: _Call, reading: Reading, response: HttpResponse) -> NoReturn:
         """A 429 was not carried out: no doubt about it, whatever the verb."""
         self._refuse_when_day_is_used_up(call)
         not_before = retry_after(response.headers, self._now())
@@ -343,7 +352,7 @@ class ApiClient:
                 fix="Nothing is lost: it continues by itself when the day is over.",
             )
 
-    def _again(self, rule: Rule, call: _Call, reading: Reading, *, ambiguous: bool) -> NoReturn:
+    def _again(self, rule: PolicyRule, call: _Call, reading: Reading, *, ambiguous: bool) -> NoReturn:
         if ambiguous:
             raise self._error(AmbiguousWrite, rule, call, reading) from None
         raise _Again(
@@ -365,7 +374,7 @@ class ApiClient:
         limit = self._retry_policy
         return state.attempt_number >= limit.attempts or state.idle_for + state.upcoming_sleep > limit.total_wait
 
-    def _error(self, kind: type[_E], rule: Rule, call: _Call, reading: Reading, *, location: str = "") -> _E:
+    def _error(self, kind: type[_E], rule: PolicyRule, call: _Call, reading: Reading, *, location: str = "") -> _E:
         secrets = self._secrets()
         words = {
             "base": self.endpoint.base_url,

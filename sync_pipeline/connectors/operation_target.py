@@ -23,7 +23,7 @@ from sync_pipeline.mapping.canonical import is_same
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations import catalogue
 from sync_pipeline.operations.catalogue import IN_PATH, Operation
-from sync_pipeline.operations.inputs import Form, WrongInputs, formed
+from sync_pipeline.operations.inputs import OperationCall, WrongInputs, formed
 
 UNNAMED = "the answer does not say what was made."
 HIDDEN = "The list does not show it either: `sync-pipeline rejects retry {}` with its id uses what is found by then, or makes it again."
@@ -100,7 +100,7 @@ class OperationTarget:
 
     async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
         """Every record that has the key of one of these rows. A list is read once for all rows that it answers for."""
-        asked: dict[str, list[tuple[Form, Row]]] = {}
+        asked: dict[str, list[tuple[OperationCall, Row]]] = {}
         for row in rows:
             if (form := self._listing(row)) is not None:
                 asked.setdefault(_request(self._whole(form)), []).append((form, row))
@@ -206,7 +206,7 @@ class OperationTarget:
                     return each
         return None
 
-    def _listing(self, row: Row) -> Form | None:
+    def _listing(self, row: Row) -> OperationCall | None:
         """The list in which what is made of this row would be; None when nothing can be made of it."""
         find = self.spec.target.find
         if find is None or any(row.get(name) is None for name in self.key):
@@ -218,7 +218,7 @@ class OperationTarget:
         except WrongInputs:  # the create says why
             return None
 
-    def _whole(self, form: Form) -> Form:
+    def _whole(self, form: OperationCall) -> OperationCall:
         """The same list without what only leaves records out of it that are not looked for anyway."""
         find, narrowing = self.spec.target.find, catalogue.known()["narrowing"].get(form.operation.name, ())
         narrowed = {name: each for name, each in find.inputs if name in narrowing} if find else {}
@@ -226,9 +226,9 @@ class OperationTarget:
             return form
         return replace(form, query={name: value for name, value in form.query.items() if name not in narrowed})
 
-    async def _in_lists(self, asked: Sequence[tuple[Form, Row]]) -> list[Record]:
+    async def _in_lists(self, asked: Sequence[tuple[OperationCall, Row]]) -> list[Record]:
         """What is found of rows whose lists are parts of one, which is read instead where it has a single page."""
-        lists: dict[str, tuple[Form, list[Row]]] = {}
+        lists: dict[str, tuple[OperationCall, list[Row]]] = {}
         for form, row in asked:
             lists.setdefault(_request(form), (form, []))[1].append(row)
         whole, client = self._whole(asked[0][0]), self._client(asked[0][0].operation)
@@ -251,12 +251,12 @@ class OperationTarget:
     def _known_as(self, row: Mapping[str, Any], own: str) -> str:
         return "/".join([*(as_text(row[name]) for name in self._above), own])
 
-    def _form(self, one: Operation, given: Mapping[str, Any]) -> Form:
+    def _form(self, one: Operation, given: Mapping[str, Any]) -> OperationCall:
         try:
             return formed(one, given, self.account.decided)
         except WrongInputs as error:
             client = self._client(one)
-            request = operations.about(client, Form(one, {}, {}))
+            request = operations.about(client, OperationCall(one, {}, {}))
             raise RejectedRecord("; ".join(error.faults), request) from None
 
     def _client(self, one: Operation) -> ApiClient:
@@ -278,12 +278,12 @@ def not_connected(profile: BaseProfile, one: Operation, why: str) -> ConfigError
     return found or ConfigError(f"{why} {catalogue.systems()[one.system]}, which is not connected.", fix=fix)
 
 
-def _request(form: Form) -> str:
+def _request(form: OperationCall) -> str:
     """What distinguishes requests of one operation."""
     return repr((form.ids, form.query, form.body))
 
 
-async def _all(client: ApiClient, form: Form) -> list[Any]:
+async def _all(client: ApiClient, form: OperationCall) -> list[Any]:
     if form.paged is None:
         return rows_of((await operations.send(client, form)).data)
     async with aclosing(operations.pages(client, form)) as pages:

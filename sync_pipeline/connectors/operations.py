@@ -8,12 +8,12 @@ from typing import Any
 from sync_pipeline.connectors.answers import CODE, Answer, as_text, excerpt
 from sync_pipeline.connectors.http import ApiClient, RequestOptions
 from sync_pipeline.errors import ConfigError, FatalApiError, Request
-from sync_pipeline.operations.inputs import COUNTED, CURSORS, PAGE_SIZE, Form, WrongInputs
+from sync_pipeline.operations.inputs import COUNTED, CURSORS, PAGE_SIZE, OperationCall, WrongInputs
 
 MOST_ROWS = 100_000
 
 
-async def send(client: ApiClient, form: Form, *, may_be_gone: bool = False) -> Answer:
+async def send(client: ApiClient, form: OperationCall, *, may_be_gone: bool = False) -> Answer:
     """Send it; a write is sent once."""
     one = form.operation
     writes = one.kind != "read"
@@ -27,7 +27,7 @@ async def send(client: ApiClient, form: Form, *, may_be_gone: bool = False) -> A
     return await client.request(one.method, one.path, ids=form.ids, params=form.query, json=form.body, options=options)
 
 
-async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None]:
+async def pages(client: ApiClient, form: OperationCall) -> AsyncGenerator[list[Any], None]:
     """The rows of a list, page by page; ConfigError when it has no pages."""
     first, moves, size = _first_page(form)
     leaf = moves.rpartition(".")[2]
@@ -52,7 +52,7 @@ async def pages(client: ApiClient, form: Form) -> AsyncGenerator[list[Any], None
         form = after or first.changed(moves, count if leaf in COUNTED else number)
 
 
-async def only_page(client: ApiClient, form: Form) -> list[Any] | None:
+async def only_page(client: ApiClient, form: OperationCall) -> list[Any] | None:
     """All rows of a list, for one request; None when there are more than a page holds."""
     if form.paged is None:
         return rows_of((await send(client, form)).data)
@@ -62,7 +62,7 @@ async def only_page(client: ApiClient, form: Form) -> list[Any] | None:
     return rows if _is_last(answer.data, rows, size, len(rows)) else None
 
 
-def _first_page(form: Form) -> tuple[Form, str, int]:
+def _first_page(form: OperationCall) -> tuple[OperationCall, str, int]:
     """The first page of a list, the input that moves from page to page, and how many rows a page has."""
     if form.paged is None:
         raise ConfigError(f"{form.operation.name} has no pages.", fix="Run it without --all.")
@@ -77,7 +77,7 @@ def _is_last(data: Any, rows: list[Any], size: int, count: int) -> bool:
     return not rows or (is_short and count >= _total(data))
 
 
-def about(client: ApiClient, form: Form) -> Request:
+def about(client: ApiClient, form: OperationCall) -> Request:
     """The request that an error of this operation names."""
     return Request(client.endpoint.system, form.operation.method, form.operation.path)
 
@@ -113,7 +113,7 @@ def id_of(data: Any) -> str | None:
     return None
 
 
-def _page_size(form: Form, name: str) -> int:
+def _page_size(form: OperationCall, name: str) -> int:
     value = form.value(name)
     try:
         size = PAGE_SIZE if value is None else int(value)

@@ -113,7 +113,7 @@ class AttemptResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PolicyRule:
     """One row: what it applies to (None = anything), what to do, what to tell the user.
 
     In ``message`` and ``fix``: {base}, {base_setting}, {key_setting} (where the key is), {key} (the same after "to"),
@@ -145,7 +145,7 @@ class Rule:
         return status is not None and self.status is not None and self.status <= status <= (self.until or self.status)
 
 
-RetryTable = tuple[Rule, ...]
+RetryTable = tuple[PolicyRule, ...]
 
 _CHECK_URL = "Check {base_setting} ({base})."
 _CHECK_KEY = "{check_key}"
@@ -153,30 +153,30 @@ _READS = ("GET",)
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 FAILURES: RetryTable = (
-    Rule(Action.RETRY, "nothing answers there", "Is it running? " + _CHECK_URL, failure=Failure.REFUSED),
-    Rule(Action.RETRY, "the host name is not known", _CHECK_URL, failure=Failure.UNKNOWN_HOST),
-    Rule(
+    PolicyRule(Action.RETRY, "nothing answers there", "Is it running? " + _CHECK_URL, failure=Failure.REFUSED),
+    PolicyRule(Action.RETRY, "the host name is not known", _CHECK_URL, failure=Failure.UNKNOWN_HOST),
+    PolicyRule(
         Action.FATAL,
         "the secure connection could not be made ({detail})",
         _CHECK_URL + " A certificate authority of your own is named by SSL_CERT_FILE.",
         failure=Failure.TLS,
     ),
-    Rule(Action.FATAL, "this is not an address a request can be sent to", _CHECK_URL, failure=Failure.BAD_URL),
-    Rule(Action.RETRY, "no connection within the time limit", _CHECK_URL, failure=Failure.CONNECT_TIMEOUT),
-    Rule(Action.RETRY, "no answer within the time limit", "Try again later.", failure=Failure.READ_TIMEOUT),
-    Rule(
+    PolicyRule(Action.FATAL, "this is not an address a request can be sent to", _CHECK_URL, failure=Failure.BAD_URL),
+    PolicyRule(Action.RETRY, "no connection within the time limit", _CHECK_URL, failure=Failure.CONNECT_TIMEOUT),
+    PolicyRule(Action.RETRY, "no answer within the time limit", "Try again later.", failure=Failure.READ_TIMEOUT),
+    PolicyRule(
         Action.RETRY,
         "the connection was cut before the answer was complete",
         "Try again later.",
         failure=Failure.CUT,
     ),
-    Rule(
+    PolicyRule(
         Action.RETRY,
         "the answer was not complete after {detail}",
         "Try again later; where that is normal, raise SYNC_MAX_ANSWER_SECONDS.",
         failure=Failure.DEADLINE,
     ),
-    Rule(
+    PolicyRule(
         Action.FATAL,
         "the answer is too large ({detail})",
         _CHECK_URL + " If its answers may be that large, raise SYNC_MAX_ANSWER_MB.",
@@ -186,34 +186,34 @@ FAILURES: RetryTable = (
 
 FIRST_ROWS: RetryTable = (
     *FAILURES,
-    Rule(Action.WAIT, "too many requests", "Try again later.", status=429),
-    Rule(Action.RETRY, "the API reports a server error", "Try again later.", status=500, until=599),
-    Rule(Action.RETRY, "the API did not wait for the request", "Try again later.", status=408),
-    Rule(Action.RETRY, "the API asks for another try", "Try again later.", status=425),
-    Rule(
+    PolicyRule(Action.WAIT, "too many requests", "Try again later.", status=429),
+    PolicyRule(Action.RETRY, "the API reports a server error", "Try again later.", status=500, until=599),
+    PolicyRule(Action.RETRY, "the API did not wait for the request", "Try again later.", status=408),
+    PolicyRule(Action.RETRY, "the API asks for another try", "Try again later.", status=425),
+    PolicyRule(
         Action.FATAL,
         "a redirect to {location} is not followed",
         "Set {base_setting} to the final address.",
         status=300,
         until=399,
     ),
-    Rule(Action.FATAL, "an HTML page instead of JSON: this is not the API", _CHECK_URL, body=Body.HTML),
+    PolicyRule(Action.FATAL, "an HTML page instead of JSON: this is not the API", _CHECK_URL, body=Body.HTML),
 )
 
 LAST_ROWS: RetryTable = (
-    Rule(
+    PolicyRule(
         Action.RETRY,
         "the answer is cut off or is not JSON",
         "Try again later. " + _CHECK_URL,
         status=200,
         until=299,
     ),
-    Rule(Action.FATAL, "the key was not accepted ({detail})", _CHECK_KEY, status=401),
-    Rule(Action.FATAL, "the key may not do this ({detail})", _CHECK_KEY, status=403),
-    Rule(Action.FATAL, "there is no such address", _CHECK_URL, status=404),
-    Rule(Action.FATAL, "this address does not take that verb", _CHECK_URL, status=405),
-    Rule(Action.REJECT, "the record is too large", status=413),
-    Rule(
+    PolicyRule(Action.FATAL, "the key was not accepted ({detail})", _CHECK_KEY, status=401),
+    PolicyRule(Action.FATAL, "the key may not do this ({detail})", _CHECK_KEY, status=403),
+    PolicyRule(Action.FATAL, "there is no such address", _CHECK_URL, status=404),
+    PolicyRule(Action.FATAL, "this address does not take that verb", _CHECK_URL, status=405),
+    PolicyRule(Action.REJECT, "the record is too large", status=413),
+    PolicyRule(
         Action.FATAL,
         "not understood ({detail})",
         "This looks like a mistake of sync_pipeline: please report it.",
@@ -222,40 +222,40 @@ LAST_ROWS: RetryTable = (
 
 CLOCKIFY: RetryTable = (
     *FIRST_ROWS,
-    Rule(
+    PolicyRule(
         Action.FATAL,
         "no key arrived, or two",
         _CHECK_KEY + " A proxy may have dropped it.",
         status=401,
         code="1000",
     ),
-    Rule(
+    PolicyRule(
         Action.FATAL,
         "this API key does not exist",
         _CHECK_KEY + " Keys are made under Preferences > Advanced.",
         status=401,
         code="4003",
     ),
-    Rule(Action.FATAL, "this add-on token is not valid", _CHECK_KEY, status=401, code="4017"),
-    Rule(
+    PolicyRule(Action.FATAL, "this add-on token is not valid", _CHECK_KEY, status=401, code="4017"),
+    PolicyRule(
         Action.FATAL,
         "this key may not do that ({detail})",
         "{key_setting} must be the key of a workspace admin or owner, and the plan must include the feature.",
         status=403,
     ),
-    Rule(Action.FATAL, "no such workspace", "Check {workspace_setting}.", status=404, body=Body.EMPTY),
-    Rule(Action.FATAL, "there is no such address ({detail})", _CHECK_URL, status=404, code="3000"),
+    PolicyRule(Action.FATAL, "no such workspace", "Check {workspace_setting}.", status=404, body=Body.EMPTY),
+    PolicyRule(Action.FATAL, "there is no such address ({detail})", _CHECK_URL, status=404, code="3000"),
     # Deleted, never existed and belongs to another account are one answer at Clockify.
-    Rule(Action.GONE, "no such record ({detail})", status=400, code="501", methods=_READS),
-    Rule(Action.GONE, "no such record ({detail})", status=404, body=Body.JSON, methods=_READS),
+    PolicyRule(Action.GONE, "no such record ({detail})", status=400, code="501", methods=_READS),
+    PolicyRule(Action.GONE, "no such record ({detail})", status=404, body=Body.JSON, methods=_READS),
     # 400/501 is any refusal: a name that is taken, text that is too long, an unknown id.
-    Rule(Action.REJECT, "refused: {detail}", status=400, body=Body.JSON, methods=_WRITES),
-    Rule(Action.REJECT, "refused: {detail}", status=404, body=Body.JSON, methods=_WRITES),
+    PolicyRule(Action.REJECT, "refused: {detail}", status=400, body=Body.JSON, methods=_WRITES),
+    PolicyRule(Action.REJECT, "refused: {detail}", status=404, body=Body.JSON, methods=_WRITES),
     *LAST_ROWS,
 )
 
 CLOCKIFY_REPORTS: RetryTable = (
-    Rule(
+    PolicyRule(
         Action.FATAL,
         "the report was refused ({detail})",
         "Please report this to the makers of sync_pipeline.",
@@ -266,6 +266,6 @@ CLOCKIFY_REPORTS: RetryTable = (
 )
 
 
-def decide(table: RetryTable, seen: AttemptResult) -> Rule:
+def decide(table: RetryTable, seen: AttemptResult) -> PolicyRule:
     """The first row that matches; the last rows match anything."""
     return next((rule for rule in table if rule.matches(seen)), LAST_ROWS[-1])

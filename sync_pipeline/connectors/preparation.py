@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from sync_pipeline.mapping.spec import EntitySpec
 
 
-class Difference(NamedTuple):
+class Unprepared(NamedTuple):
     """Something that is not as the mappings need it. ``found`` is the type that is there; "" where nothing is."""
 
     object: str
@@ -31,9 +31,9 @@ class Difference(NamedTuple):
 class Compared:
     """What is there of what the mappings need."""
 
-    missing: tuple[Difference, ...] = ()
+    missing: tuple[Unprepared, ...] = ()
     """What can be made."""
-    wrong: tuple[Difference, ...] = ()
+    wrong: tuple[Unprepared, ...] = ()
     """What only a person can change: it has another type."""
     extra: tuple[str, ...] = ()
     """What no mapping needs; it is left alone."""
@@ -75,7 +75,7 @@ class Usage(NamedTuple):
     most: int
 
 
-class Account(NamedTuple):
+class SubAccount(NamedTuple):
     """One account of those below an address."""
 
     id: str
@@ -105,7 +105,7 @@ class Preparation(Protocol):
     def extras(self) -> Sequence[Extra]:
         """What is switched on beside the records."""
 
-    async def accounts(self) -> list[Account]:
+    async def accounts(self) -> list[SubAccount]:
         """The accounts that the key is for."""
 
     async def compare(self, specs: Iterable[EntitySpec]) -> Compared:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from sync_pipeline.connectors.answers import ErrorFormat, RateHeaders
-from sync_pipeline.connectors.policy import FIRST_ROWS, LAST_ROWS, Action, RetryTable, Rule
+from sync_pipeline.connectors.policy import FIRST_ROWS, LAST_ROWS, Action, PolicyRule, RetryTable
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.private_files import require_trusted
 
@@ -25,27 +25,27 @@ OAuthPath = Annotated[str, Field(pattern=r"^(/|https://)[^{}]*$")]
 Positive = Annotated[int, Field(ge=1)]
 
 
-class Facts(BaseModel):
+class ProfilePart(BaseModel):
     """Part of a profile; an unknown key is a mistake."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ApiKeyFacts(Facts):
+class ApiKeyFacts(ProfilePart):
     """Where an API key is sent: a header, perhaps behind a word such as ``Bearer``."""
 
     header: str
     prefix: str = ""
 
 
-class SaysFacts(Facts):
+class SaysFacts(ProfilePart):
     """Part of a message, and the code to use for it where the vendor sends none."""
 
     text: str
     code: str
 
 
-class ErrorFacts(Facts):
+class ErrorFacts(ProfilePart):
     """Where an error says what it is."""
 
     code: str = "code"
@@ -60,7 +60,7 @@ class ErrorFacts(Facts):
         return ErrorFormat(self.code, self.message, self.scope, self.request_id, says, rate or RateHeaders())
 
 
-class OAuthFacts(Facts):
+class OAuthFacts(ProfilePart):
     """Where a client gets its tokens and a person gives consent, relative to the base URL or as whole URLs.
 
     ``lost`` are the error codes by which the token address says that a code or refresh token is worth nothing.
@@ -94,28 +94,28 @@ class OAuthFacts(Facts):
         return self.authorize_path and _whole(self.consent_at.get(base_url, base_url), self.authorize_path)
 
 
-class AuthFacts(Facts):
+class AuthFacts(ProfilePart):
     """The kinds of credentials the system takes."""
 
     api_key: ApiKeyFacts | None = None
     oauth: OAuthFacts | None = None
 
 
-class RateFacts(Facts):
+class RateFacts(ProfilePart):
     """So many requests in so many seconds."""
 
     requests: Positive
     seconds: Annotated[float, Field(gt=0)]
 
 
-class ScopeFacts(Facts):
+class ScopeFacts(ProfilePart):
     """The scopes an entity's reads and writes need; only named in messages."""
 
     read: str = ""
     write: str = ""
 
 
-class ListFacts(Facts):
+class ListFacts(ProfilePart):
     """How a list is read: cursor paging."""
 
     path: EntityPath
@@ -126,13 +126,13 @@ class ListFacts(Facts):
     next_cursor: str
 
 
-class ItemFacts(Facts):
+class ItemFacts(ProfilePart):
     """Where one record is read, written and deleted."""
 
     path: ItemPath
 
 
-class BatchFacts(Facts):
+class BatchFacts(ProfilePart):
     """How many records one request writes, and how the answer reports the outcome of each."""
 
     path: EntityPath
@@ -149,7 +149,7 @@ class BatchFacts(Facts):
     message: str
 
 
-class RateHeaderFacts(Facts):
+class RateHeaderFacts(ProfilePart):
     """The headers in which the vendor says how far its limits are used up; what share of a day is left to others."""
 
     interval_ms: str = ""
@@ -158,7 +158,7 @@ class RateHeaderFacts(Facts):
     keep_for_others: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-class AnswerFacts(Facts):
+class AnswerFacts(ProfilePart):
     """One row of the retry table that is this vendor's own."""
 
     status: Annotated[int, Field(ge=100, le=599)]
@@ -169,14 +169,14 @@ class AnswerFacts(Facts):
     fix: str = ""
 
 
-class WindowFacts(Facts):
+class WindowFacts(ProfilePart):
     """The parameters that limit a list to a span of time: ``from`` is included, ``before`` is not."""
 
     from_: Annotated[str, Field(alias="from")]
     before: str
 
 
-class EntityFacts(Facts):
+class EntityFacts(ProfilePart):
     """What is different about one entity."""
 
     id: str | None = None
@@ -184,7 +184,7 @@ class EntityFacts(Facts):
     window: WindowFacts | None = None
 
 
-class AnalyticsFacts(Facts):
+class AnalyticsFacts(ProfilePart):
     """Where figures of projects are read, a row for each project, month and currency, and what they are called there."""
 
     path: Annotated[str, Field(pattern=r"^/[^{}]*$")]
@@ -208,7 +208,7 @@ class AnalyticsFacts(Facts):
         return {"revenue": self.revenue, "budget": self.budget, "margin": self.margin}
 
 
-class LabFacts(Facts):
+class LabFacts(ProfilePart):
     """A button of the sandbox lab: the control it uses, and what to expect."""
 
     label: str
@@ -217,7 +217,7 @@ class LabFacts(Facts):
     sent: dict[str, Any]
 
 
-class SandboxFacts(Facts):
+class SandboxFacts(ProfilePart):
     """The address at which the embedded sandbox acts as this vendor, and the settings for its account there."""
 
     path: str
@@ -232,7 +232,7 @@ class SandboxFacts(Facts):
     """The note shown while one of these switches is changed."""
 
 
-class TokenFacts(Facts):
+class TokenFacts(ProfilePart):
     """The words for a vendor that is connected by two tokens: one for an account, one for the agency it is part of."""
 
     key: str
@@ -249,7 +249,7 @@ class TokenFacts(Facts):
     """Where a person ticks the scopes of each token, and of an ``app``."""
 
 
-class ListedFacts(Facts):
+class ListedFacts(ProfilePart):
     """Events about the records of a list."""
 
     events: tuple[str, ...]
@@ -257,7 +257,7 @@ class ListedFacts(Facts):
     """What a body says of a record that the list holds; about any other record there is nothing to read."""
 
 
-class WebhookFacts(Facts):
+class WebhookFacts(ProfilePart):
     """The webhooks of an app at the vendor, whose bodies it signs (Ed25519)."""
 
     signature: str
@@ -303,7 +303,7 @@ class WebhookFacts(Facts):
         return ""
 
 
-class BaseProfile(Facts):
+class BaseProfile(ProfilePart):
     """What every profile has, whichever connector it is for."""
 
     profile: str
@@ -365,7 +365,7 @@ class BaseProfile(Facts):
     def retry(self) -> RetryTable:
         """The whole retry table: troubles any server may have, this vendor's rows, what HTTP says."""
         rows = (
-            Rule(row.action, row.message, row.fix, status=row.status, code=row.code, methods=row.methods)
+            PolicyRule(row.action, row.message, row.fix, status=row.status, code=row.code, methods=row.methods)
             for row in self.answers
         )
         return (*FIRST_ROWS, *rows, *LAST_ROWS)

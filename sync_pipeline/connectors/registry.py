@@ -14,7 +14,7 @@ from sync_pipeline.connectors.ports import SnapshotsSystem, System
 from sync_pipeline.connectors.profile import BaseProfile, Profile
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.mapping.systems import SYSTEMS, SystemFacts
+from sync_pipeline.mapping.systems import SYSTEMS, SystemDescription
 from sync_pipeline.settings import Settings
 
 
@@ -22,7 +22,7 @@ from sync_pipeline.settings import Settings
 class Vendor:
     """One more system."""
 
-    facts: SystemFacts
+    facts: SystemDescription
     """What a mapping has to know of it."""
     account: Callable[[Settings], str]
     """Which account of it the settings name: records of another account are never mixed with these."""

@@ -15,7 +15,7 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.reporting.export import csv_text
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.guards import as_decided
-from sync_pipeline.store.activity import Activity, Entry, Run, Wanted, activity, run_of
+from sync_pipeline.store.activity import Activity, ActivityFilter, Entry, Run, activity, run_of
 from sync_pipeline.store.record_search import labels_of
 from sync_pipeline.store.rejects import list_rejects
 
@@ -141,10 +141,10 @@ def for_support(session: Session, found: Run) -> str:
     return "\n".join(lines)
 
 
-def _wanted(values: dict[str, str]) -> Wanted:
+def _wanted(values: dict[str, str]) -> ActivityFilter:
     """The filters of an address; unknown ones are left out."""
     until = _day(values["to"])
-    return Wanted(
+    return ActivityFilter(
         entity=values["entity"],
         outcome=values["outcome"],
         trigger=values["trigger"] if values["trigger"] in TRIGGERS else "",

@@ -49,7 +49,7 @@ class Form:
 
 
 @dataclass(slots=True)
-class Problems:
+class FormProblems:
     """What is wrong, by field; the summary on top of the page links to each of them."""
 
     by_field: dict[str, str] = field(default_factory=dict)

@@ -31,7 +31,7 @@ BADGES_KEPT = timedelta(seconds=10)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SetupStep:
     """One step of the set-up."""
 
     name: str
@@ -48,9 +48,9 @@ class Step:
 class Frame:
     """What is around a page."""
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[SetupStep, ...] = ()
     """Empty once live syncing was turned on, and where the environment decides about it."""
-    following: Step | None = None
+    following: SetupStep | None = None
     """Where *Continue* leads from this page; None when this page is that step."""
     band: BandKind = ""
     pause: Pause | None = None
@@ -77,16 +77,16 @@ def frame_of(setup: SetupService, page: str) -> Frame:
     return Frame(steps, following(steps, page), band, pause, draft, revision, settings.sandbox)
 
 
-def steps_of(done: Mapping[str, bool], labels: Mapping[str, str] = STEPS) -> tuple[Step, ...]:
+def steps_of(done: Mapping[str, bool], labels: Mapping[str, str] = STEPS) -> tuple[SetupStep, ...]:
     """Each step with its state: the first that is not done is the current one."""
     current = next((name for name in STEPS if not done[name]), "")
     states: dict[str, StepState] = {
         name: "done" if done[name] else "current" if name == current else "later" for name in STEPS
     }
-    return tuple(Step(name, labels[name], states[name]) for name in STEPS)
+    return tuple(SetupStep(name, labels[name], states[name]) for name in STEPS)
 
 
-def following(steps: tuple[Step, ...], page: str) -> Step | None:
+def following(steps: tuple[SetupStep, ...], page: str) -> SetupStep | None:
     """The step after this page: the current one, or the next if this page only shows something."""
     current = next((step for step in steps if step.state == "current"), None)
     if current is not None and page == current.name == "mapping":

@@ -16,7 +16,7 @@ from sync_pipeline.errors import SyncError, UnknownOutcome
 from sync_pipeline.mapping.load import load_automations, specs_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations.catalogue import Operation, counted, events, operation, operations, search, systems
-from sync_pipeline.operations.inputs import Form, WrongInputs
+from sync_pipeline.operations.inputs import OperationCall, WrongInputs
 from sync_pipeline.printable import json_text
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.operations import Result, form_of, refuse, run, shown
@@ -87,7 +87,7 @@ def send(context: RequestContext) -> Response:
     return _page(context, found, values, **extra)
 
 
-def _sent(context: RequestContext, session: Session, form: Form, digest: str) -> dict[str, Any]:
+def _sent(context: RequestContext, session: Session, form: OperationCall, digest: str) -> dict[str, Any]:
     """The page with the result: a read is sent immediately, a write only after its exact request was shown."""
     one = form.operation
     if one.kind != "read" and context.form.text("shown") != digest:

@@ -13,10 +13,10 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.requests import panel
 from sync_pipeline.session.health import REFUSED
 from sync_pipeline.setup.connections import TO_CONNECT, Connection, connections
-from sync_pipeline.setup.overview import EntityCard, Facts, Situation, entity_cards, situation_of
+from sync_pipeline.setup.overview import EntityCard, SetupFacts, Situation, entity_cards, situation_of
 from sync_pipeline.setup.switching import LiveStatus, pause_of, read_live_status
 from sync_pipeline.setup.system_details import begin_title
-from sync_pipeline.store.activity import Entry, Wanted, activity
+from sync_pipeline.store.activity import ActivityFilter, Entry, activity
 
 LINES = 5
 """So much of the last activity is shown."""
@@ -73,7 +73,7 @@ def _stored(context: RequestContext) -> tuple[list[EntityCard], list[Entry], lis
     with context.reading() as session:
         if session is None:
             return [], [], []
-        lines = activity(session.store, session.pair, Wanted(), limit=LINES).entries
+        lines = activity(session.store, session.pair, ActivityFilter(), limit=LINES).entries
         return entity_cards(session), lines, open_alerts(session)
 
 
@@ -89,7 +89,7 @@ def _situation(
     by_hand = live.mode is not None and not live.is_live and (bool(settings.mode) or not settings.stored)
     refused = next((side.system for side in both if side.state == REFUSED), "")
     return situation_of(
-        Facts(
+        SetupFacts(
             is_connected=live.mode is not None
             and not (settings.stored and any(side.state in TO_CONNECT for side in both)),
             is_sample=is_sample and live.is_live,

@@ -15,13 +15,13 @@ from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from sync_pipeline.console.forms import WHOLE, Form, Problems
+from sync_pipeline.console.forms import WHOLE, Form, FormProblems
 from sync_pipeline.console.frame import Badges, Frame, frame_of
 from sync_pipeline.console.roles import may
 from sync_pipeline.console.sessions import BrowserSession
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.site import Site
-from sync_pipeline.console.times import Reader, instant, marked, moment, when
+from sync_pipeline.console.times import TimePreferences, instant, marked, moment, when
 from sync_pipeline.console.work import Work
 from sync_pipeline.errors import ApiError, ChangedMeanwhile, ConfigError, SyncError
 from sync_pipeline.mapping.load import records_of
@@ -172,12 +172,12 @@ def render(template: str, status: int = 200, **context: Any) -> Response:
     usual: dict[str, Any] = {
         "browser": None,
         "notices": (),
-        "problems": Problems(),
+        "problems": FormProblems(),
         "step": "",
         "here": "",
         "now": None,
         "frame": Frame(),
-        "reader": Reader(),
+        "reader": TimePreferences(),
         "badges": {},
     }
     return HTMLResponse(TEMPLATES.get_template(template).render({**usual, **context}), status)
@@ -228,7 +228,7 @@ class RequestContext:
     request: Request
     browser: BrowserSession
     form: Form = field(default_factory=Form)
-    problems: Problems = field(default_factory=Problems)
+    problems: FormProblems = field(default_factory=FormProblems)
 
     @property
     def setup(self) -> SetupService:
@@ -247,13 +247,13 @@ class RequestContext:
         return found if may(self.browser.role, "viewer") else Frame(band="sandbox" if found.is_sandbox else "")
 
     @property
-    def reader(self) -> Reader:
+    def reader(self) -> TimePreferences:
         """How moments are shown."""
         try:
             settings = self.setup.settings()
         except SyncError:  # the database failed: the page reports that, or cannot be shown
-            return Reader()
-        return Reader(settings.time_zone, settings.date_form)
+            return TimePreferences()
+        return TimePreferences(settings.time_zone, settings.date_form)
 
     @property
     def is_paused(self) -> bool:

@@ -33,7 +33,7 @@ LIMITS = ServerLimits(connections=64, body_bytes=1024 * 1024)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class ConsoleOptions:
     """How a console runs."""
 
     port: int = PORT
@@ -61,7 +61,7 @@ class RunningConsole:
 
 
 @contextmanager
-def running(setup: SetupService, options: Options) -> Iterator[RunningConsole]:
+def running(setup: SetupService, options: ConsoleOptions) -> Iterator[RunningConsole]:
     """A console in a thread of this process."""
     settings = setup.settings()
     site = site_of(settings, settings.public_url, "SYNC_PUBLIC_URL")
@@ -79,7 +79,7 @@ def running(setup: SetupService, options: Options) -> Iterator[RunningConsole]:
         listener.close()
 
 
-def sign_in_at(site: Site, setup: SetupService, settings: Settings, options: Options, cookie: str) -> SignIn:
+def sign_in_at(site: Site, setup: SetupService, settings: Settings, options: ConsoleOptions, cookie: str) -> SignIn:
     """How browsers sign in at a site: behind a proxy at all instances together, otherwise with a cookie of this name."""
     if not site.origin:
         return SignIn(cookie, clock=options.clock, idle_seconds=options.idle_seconds)
@@ -101,7 +101,7 @@ def refuse_open(host: str, site: Site, what: str, variable: str) -> None:
         )
 
 
-def serve(setup: SetupService, options: Options, on_ready: Callable[[RunningConsole], None]) -> None:
+def serve(setup: SetupService, options: ConsoleOptions, on_ready: Callable[[RunningConsole], None]) -> None:
     """Run until interrupted: by Ctrl-C, ``kill`` or a terminal that is closed."""
     end_when_asked()
     with running(setup, options) as found:

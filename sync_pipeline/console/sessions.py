@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from sync_pipeline.connectors.preparation import Account
+from sync_pipeline.connectors.preparation import SubAccount
 from sync_pipeline.console.roles import Role
 from sync_pipeline.setup.clockify import ClockifyAccount, ClockifyForm
 from sync_pipeline.setup.consent import Consent
@@ -45,7 +45,7 @@ class AccountsLookedAt:
     """The accounts that a key on the Snapshots side is for, and what they were found with: one of them is connected then."""
 
     form: SnapshotsForm = field(repr=False)
-    accounts: tuple[Account, ...]
+    accounts: tuple[SubAccount, ...]
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ LONG = timedelta(days=32)
 TIME = Markup('<time datetime="{}" title="{}">{}{}</time>')
 
 
-class Reader(NamedTuple):
+class TimePreferences(NamedTuple):
     """How the reader wants moments."""
 
     zone: str = ""
@@ -78,8 +78,8 @@ def marked(context: Context, text: str) -> Markup:
     return Markup("").join(parts)
 
 
-def _with_moments(text: str, reader: Reader) -> Markup:
-    if reader == Reader():
+def _with_moments(text: str, reader: TimePreferences) -> Markup:
+    if reader == TimePreferences():
         return escape(text)
     found, end = Markup(""), 0
     for match in IN_SENTENCE.finditer(text):
@@ -94,6 +94,6 @@ def _time(at: datetime, before: str, clock: str) -> Markup:
     return TIME.format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S} UTC", before, clock)
 
 
-def _reader(context: Context) -> Reader:
+def _reader(context: Context) -> TimePreferences:
     found = context.get("reader")
-    return found if isinstance(found, Reader) else Reader()
+    return found if isinstance(found, TimePreferences) else TimePreferences()

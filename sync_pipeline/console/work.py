@@ -150,7 +150,7 @@ class Work:
 
     def _note(self, store: Store, kind: str, at: datetime, state: Test | Preparing) -> None:
         kept = (_TEST if isinstance(state, Test) else _PREPARING).dump_python(state, mode="json")  # type: ignore[arg-type]  # the one of its type
-        console_work.note(store, self._name, kind, console_work.Progress(at, kept))
+        console_work.note(store, self._name, kind, console_work.WorkProgress(at, kept))
 
     def _run_test(self, store: Store, test: Test) -> None:
         try:

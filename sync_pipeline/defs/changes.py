@@ -15,7 +15,7 @@ from sync_pipeline.printable import printable
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.inbox import UNANSWERED, fresh_events, waiting_about
-from sync_pipeline.stages.targeted import Answer, sync_ids
+from sync_pipeline.stages.targeted import TargetedResult, sync_ids
 from sync_pipeline.store.deliveries import recent
 from sync_pipeline.store.events import close, mark_attempt, mark_failed
 
@@ -68,7 +68,7 @@ def changes_job(spec: EntitySpec) -> dg.JobDefinition:
     return job
 
 
-def answer(session: Session, spec: EntitySpec, ids: Sequence[str], run_id: str) -> tuple[Answer, list[int]]:
+def answer(session: Session, spec: EntitySpec, ids: Sequence[str], run_id: str) -> tuple[TargetedResult, list[int]]:
     """Sync the records and close the events about them; those of records that fail stay open, with the reason.
 
     Returns what was done, and the events it closed.

@@ -77,7 +77,7 @@ def _look(context: dg.SensorEvaluationContext, session: Session, request: WorkRe
     if request.kind != "verify" and not session.mode.writes and not request.runs:
         finish(session.store, request.id, "failed", f"Nothing was sent: {session.mode.why}.")
         return ()
-    work = _Backfill if request.kind == "backfill" else _Runs
+    work = _Backfill if request.kind == "backfill" else _RequestRuns
     try:
         return work(context.instance, session, request).look()
     except StoreError:
@@ -143,7 +143,7 @@ def _day(text: str) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
-class _Runs:
+class _RequestRuns:
     """One look at a request that is done by runs."""
 
     def __init__(self, instance: DagsterInstance, session: Session, request: WorkRequest) -> None:

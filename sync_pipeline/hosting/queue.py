@@ -27,7 +27,7 @@ LONGEST_PAUSE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class FailurePause:
     """After so many failures in a row, not before then."""
 
     failures: int
@@ -62,7 +62,7 @@ def in_the_way(instance: DagsterInstance, jobs: Iterable[str]) -> str | None:
     return None
 
 
-def pause(instance: DagsterInstance, digest: str, seconds: float) -> Pause | None:
+def pause(instance: DagsterInstance, digest: str, seconds: float) -> FailurePause | None:
     """How long to wait before asking for the same again: twice as long after each failure in a row."""
     recent = instance.get_run_records(dg.RunsFilter(tags={EVENTS_TAG: digest}), limit=LOOKED_AT)
     failures = 0
@@ -74,7 +74,7 @@ def pause(instance: DagsterInstance, digest: str, seconds: float) -> Pause | Non
         return None
     ended = recent[0].end_time or recent[0].create_timestamp.timestamp()
     wait = min(timedelta(seconds=seconds) * 2 ** (failures - 1), LONGEST_PAUSE)
-    return Pause(failures, datetime.fromtimestamp(ended, recent[0].create_timestamp.tzinfo), wait)
+    return FailurePause(failures, datetime.fromtimestamp(ended, recent[0].create_timestamp.tzinfo), wait)
 
 
 def attempts(instance: DagsterInstance, digest: str, ended: Sequence[dg.DagsterRunStatus] = FINISHED) -> int:

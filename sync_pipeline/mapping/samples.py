@@ -45,7 +45,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SampleOutcome:
     """The outcome of one record: its fields at the target, what is wrong, and the rule that excludes it."""
 
     fields: dict[str, Any]
@@ -53,7 +53,9 @@ class Outcome:
     excluded: str
 
 
-def outcomes(spec: EntitySpec, records: Sequence[dict[str, Any]], start_date: date | None = None) -> list[Outcome]:
+def outcomes(
+    spec: EntitySpec, records: Sequence[dict[str, Any]], start_date: date | None = None
+) -> list[SampleOutcome]:
     """The outcome of each record under a mapping, as far as one record shows it: without uniqueness, references and links.
 
     What is made once cannot be without what it is linked to, so there the id of that record stays.
@@ -68,7 +70,7 @@ def outcomes(spec: EntitySpec, records: Sequence[dict[str, Any]], start_date: da
     frame = check_frame(spec, mapped, start_date=start_date)
     rows = zip(canonical_rows(spec, frame), frame["problems"], frame["status"], frame["rule"], strict=True)
     return [
-        Outcome(orjson.loads(text), tuple(_problems(problems)), str(rule) if status == EXCLUDED else "")
+        SampleOutcome(orjson.loads(text), tuple(_problems(problems)), str(rule) if status == EXCLUDED else "")
         for (text, _), problems, status, rule in rows
     ]
 
@@ -103,7 +105,7 @@ def mismatches(spec: EntitySpec, samples: Sequence[Sample]) -> list[tuple[int, s
     return [(number, difference) for number, (sample, one) in pairs for difference in _differences(sample, one)]
 
 
-def _differences(sample: Sample, found: Outcome) -> Iterator[str]:
+def _differences(sample: Sample, found: SampleOutcome) -> Iterator[str]:
     if found.excluded:
         yield f"is excluded by the rule {found.excluded}"
         return

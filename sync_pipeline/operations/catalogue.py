@@ -107,7 +107,7 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class CatalogueEvent:
     """One event that a vendor sends to webhooks."""
 
     system: str
@@ -133,11 +133,11 @@ def operations() -> Mapping[str, Operation]:
 
 
 @cache
-def events() -> Sequence[Event]:
+def events() -> Sequence[CatalogueEvent]:
     """All events, in order of their names."""
     clockify = _facts("clockify")["shapes"]["WebhookEventType"]
     named = {"clockify": clockify, **known()["events"]}
-    return [Event(system, name) for system in known()["systems"] for name in sorted(named[system])]
+    return [CatalogueEvent(system, name) for system in known()["systems"] for name in sorted(named[system])]
 
 
 def operation(name: str) -> Operation:

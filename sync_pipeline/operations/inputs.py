@@ -56,7 +56,7 @@ class WrongInputs(ConfigError):
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class OperationCall:
     """An operation with inputs that fit it: what is sent."""
 
     operation: Operation
@@ -78,7 +78,7 @@ class Form:
         found = {"method": self.operation.method, "url": base_url.rstrip("/") + self.path}
         return found if self.body is None else {**found, "body": self.body}
 
-    def changed(self, name: str, value: Any) -> Form:
+    def changed(self, name: str, value: Any) -> OperationCall:
         """The same with another value of one input of the query or the body; a nested one is named with dots."""
         head, *rest = name.split(".")
         its = next(each for each in self.operation.inputs if each.name == head and each.place != "path")
@@ -112,7 +112,7 @@ class Form:
         kind = self.operation.resolved(one.type)
         return kind["fields"] if one.place == "body" and isinstance(kind, dict) and "fields" in kind else ()
 
-    def after(self, rows: Sequence[Any], meta: Any) -> Form | None:
+    def after(self, rows: Sequence[Any], meta: Any) -> OperationCall | None:
         """The next page where the answer says after what it begins; None where it does not."""
         names = [each.name for each in self.operation.inputs if each.name in CURSORS]
         places = {"row": rows[-1] if rows else None, "meta": meta}
@@ -134,7 +134,7 @@ def _with(body: Any, steps: Sequence[str], value: Any) -> dict[str, Any]:
     return {**known, steps[0]: _with(known.get(steps[0]), steps[1:], value) if steps[1:] else value}
 
 
-def formed(one: Operation, given: Mapping[str, Any], known: Mapping[str, str]) -> Form:
+def formed(one: Operation, given: Mapping[str, Any], known: Mapping[str, str]) -> OperationCall:
     """The operation with these inputs, texts read by their types; ``known`` fills what the connection decides.
 
     A nested field is named with dots. ConfigError names each fault with its place.
@@ -155,7 +155,7 @@ def formed(one: Operation, given: Mapping[str, Any], known: Mapping[str, str]) -
     return _placed(one, values)
 
 
-def _placed(one: Operation, values: Mapping[str, Any]) -> Form:
+def _placed(one: Operation, values: Mapping[str, Any]) -> OperationCall:
     places = {
         place: {each.name: values[each.name] for each in one.inputs if each.place == place and each.name in values}
         for place in ("path", "query", "body")
@@ -163,7 +163,9 @@ def _placed(one: Operation, values: Mapping[str, Any]) -> Form:
     kind = one.resolved(one.body)
     is_whole = kind is not None and not (isinstance(kind, dict) and "fields" in kind)
     body = None if one.body is None else places["body"].get("body") if is_whole else places["body"]
-    return Form(one, places["path"], places["query"], {} if is_whole and body is None and kind == "object" else body)
+    return OperationCall(
+        one, places["path"], places["query"], {} if is_whole and body is None and kind == "object" else body
+    )
 
 
 def _take(one: Operation, name: str, raw: Any, values: dict[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sync_pipeline.reporting.revenue import COLUMNS, USED, add_revenue, revenue_totals
 from sync_pipeline.session.session import Session
-from sync_pipeline.store.figures import GROUPS, Budget, Figures, Period, budgets, sums_of_entries, sums_of_months
+from sync_pipeline.store.figures import GROUPS, Figures, Period, ProjectBudget, budgets, sums_of_entries, sums_of_months
 from sync_pipeline.store.period_figures import PeriodFigures, Selection
 from sync_pipeline.store.project_months import Recomputed, ReportSettings, midnight, recompute
 from sync_pipeline.store.revenue import RevenueRead, last_read
@@ -22,7 +22,7 @@ DAYS_UNREAD = "days_unread"
 MONTHS_NAMED = 12
 
 
-class Kind(NamedTuple):
+class ReportKind(NamedTuple):
     """One report."""
 
     by: str
@@ -33,11 +33,11 @@ class Kind(NamedTuple):
     choices: tuple[str, ...] = tuple(GROUPS)
 
 
-KINDS: Mapping[str, Kind] = {
-    "performance": Kind("project", (*HOURS, *MONEY, *USED, *COLUMNS), choices=("project", "client", "month")),
-    "hours": Kind("project", (*HOURS, "people")),
-    "people": Kind("person", (*HOURS, "projects", *MONEY), always=True),
-    "clients": Kind("client", (*HOURS, "people", "projects", *MONEY), always=True),
+KINDS: Mapping[str, ReportKind] = {
+    "performance": ReportKind("project", (*HOURS, *MONEY, *USED, *COLUMNS), choices=("project", "client", "month")),
+    "hours": ReportKind("project", (*HOURS, "people")),
+    "people": ReportKind("person", (*HOURS, "projects", *MONEY), always=True),
+    "clients": ReportKind("client", (*HOURS, "people", "projects", *MONEY), always=True),
 }
 
 Row = dict[str, Any]
@@ -130,7 +130,7 @@ def _report(session: Session, name: str, by: str, first: date | None, last: date
 
 def _of_months(
     session: Session, by: str, first: date | None, last: date | None
-) -> tuple[list[Figures], list[Figures], Mapping[tuple[str | None, str | None], Budget]]:
+) -> tuple[list[Figures], list[Figures], Mapping[tuple[str | None, str | None], ProjectBudget]]:
     """Whole months, those of the first and the last day included."""
     months = (str(first)[:7] if first else "0000", str(last)[:7] if last else "9999")
     used = budgets(session.store, session.pair, months[1]) if by == "project" else {}
@@ -143,7 +143,7 @@ def _months(first: date | None, last: date | None) -> tuple[str, str]:
 
 
 def _of_entries(
-    session: Session, kind: Kind, groups: Sequence[str], period: Period
+    session: Session, kind: ReportKind, groups: Sequence[str], period: Period
 ) -> tuple[list[Figures], list[Figures]]:
     has_money = "currency" in kind.columns
     lines, totals = (
@@ -173,7 +173,7 @@ def _names(line: Figures) -> list[str]:
     return [each or "" for each in (*line.group.values(), line.currency)]
 
 
-def row_of(line: Figures, columns: Sequence[str], used: Budget | None = None) -> Row:
+def row_of(line: Figures, columns: Sequence[str], used: ProjectBudget | None = None) -> Row:
     """A line as a report shows it: what its group is, and these columns."""
     margin = None if line.amount is None or line.cost is None else line.amount - line.cost
     found: Row = {

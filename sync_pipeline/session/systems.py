@@ -11,7 +11,7 @@ from typing import cast
 
 from sync_pipeline.connectors.clockify.account import PLANS, Account
 from sync_pipeline.connectors.clockify.api import Clockify
-from sync_pipeline.connectors.clockify.entries import Choice, ReaderSetting
+from sync_pipeline.connectors.clockify.entries import ReaderChoice, ReaderSetting
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.connectors.http import ClientOptions, OnResult, RetryPolicy
 from sync_pipeline.connectors.limiter import RateWindow, Sleep, store_limiter
@@ -269,7 +269,7 @@ def _agency_key(unlocked: Unlocked, options: ClientOptions | None) -> AgencyKey 
     return AgencyKey(key, options, fallback, unlocked.origin(AGENCY_KEY)) if key and options else None
 
 
-def _chosen(choice: Choice) -> str:
+def _chosen(choice: ReaderChoice) -> str:
     cost = "unknown" if choice.requests is None else choice.requests
     return f"read by `{choice.reader}` (expected requests: {cost}): {choice.reason}"
 

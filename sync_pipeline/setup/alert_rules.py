@@ -11,7 +11,7 @@ from typing import Any
 
 from sync_pipeline.alerts import destinations
 from sync_pipeline.alerts.configuration import Configuration, stored_configuration
-from sync_pipeline.alerts.figures import Preview, Reader, check_names, preview_of
+from sync_pipeline.alerts.figures import FigureReader, RulePreview, check_names, preview_of
 from sync_pipeline.alerts.rules import COMPARISONS, LONGEST_NAME, NAME_CHARACTERS, Calendar, Rule, Scope, ready_made
 from sync_pipeline.alerts.sending import wanted_by
 from sync_pipeline.alerts.subscriptions import Subscription
@@ -176,7 +176,7 @@ class AlertRules:
                 check_names(_reader(self.session, found.calendar), rule)
         return rule, found.calendar
 
-    def preview_rule(self, entered: RuleForm, *, is_new: bool) -> Preview | None:
+    def preview_rule(self, entered: RuleForm, *, is_new: bool) -> RulePreview | None:
         """The result of a rule with the current figures."""
         rule, calendar = self.check_rule(entered, is_new=is_new)
         return None if self.session is None else preview_of(_reader(self.session, calendar), rule)
@@ -316,8 +316,8 @@ def _mistakes_of(where: str) -> Iterator[None]:
         raise BadField(place, f"{said} {error.fix}".strip()) from None
 
 
-def _reader(session: Session, calendar: Calendar) -> Reader:
-    return Reader(session.store, session.pair, ReportSettings.of(session.settings), session.now(), calendar)
+def _reader(session: Session, calendar: Calendar) -> FigureReader:
+    return FigureReader(session.store, session.pair, ReportSettings.of(session.settings), session.now(), calendar)
 
 
 def _words(text: str) -> list[str]:

@@ -20,7 +20,7 @@ from sync_pipeline.settings import MAPPINGS, Settings
 from sync_pipeline.setup.document import differences, with_changes
 from sync_pipeline.setup.service import SetupService, revision_of
 from sync_pipeline.setup.switching import undecided, would_pause
-from sync_pipeline.setup.transfer import Difference, compared
+from sync_pipeline.setup.transfer import SettingDifference, compared
 from sync_pipeline.setup.trial import kind_for
 from sync_pipeline.store import approvals
 from sync_pipeline.store.audit import note_in
@@ -28,7 +28,7 @@ from sync_pipeline.store.requests import WorkScope
 from sync_pipeline.store.setup import (
     CHANGED,
     LOOK_AGAIN,
-    Change,
+    SetupChange,
     SetupVersion,
     list_versions,
     put_current_in,
@@ -51,7 +51,7 @@ class Draft:
     id: int
     by: str
     at: datetime
-    changes: tuple[Difference, ...]
+    changes: tuple[SettingDifference, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Version:
     """A version that is or was current, and what it changed."""
 
     version: SetupVersion
-    changes: tuple[Difference, ...]
+    changes: tuple[SettingDifference, ...]
 
 
 def mapping_setup(setup: SetupService, entity: str = "") -> SetupService:
@@ -194,7 +194,7 @@ def go_back(setup: SetupService, number: int, *, since: str | None) -> Draft | N
         changes = {path: value for path, value in wanted.items() if path[0] in RESTORED}
         if changes:
             document = with_changes(current.setup_document, changes)
-            change = Change(setup.by, setup.now(), f"as in version {number}")
+            change = SetupChange(setup.by, setup.now(), f"as in version {number}")
             base, draft = current.setup_version or None, settings.setup_draft or None
             put_draft(store, settings.setup_name, document, change, base_id=base, expected=draft)
     if not changes:
@@ -276,7 +276,7 @@ def _publish(session: Session, setup: SetupService, now: Settings, what: _Publis
         if former and trial is not None:
             pass_in(tx, trial.id)
         _choose_former(tx, session, what, setup.by, at)
-        change = Change(setup.by, at, f"published: {detail}")
+        change = SetupChange(setup.by, at, f"published: {detail}")
         number = put_current_in(tx, drafted.setup_name, drafted.setup_document, change, expected=now.setup_version)
         note_in(tx, setup.by, "mapping published", f"version {number}: {detail}", at)
     return number

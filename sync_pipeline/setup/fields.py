@@ -21,7 +21,7 @@ from sync_pipeline.setup.service import SetupService
 from sync_pipeline.yaml_source import closest
 
 if TYPE_CHECKING:
-    from sync_pipeline.mapping.samples import Outcome
+    from sync_pipeline.mapping.samples import SampleOutcome
 
 __all__ = [
     "BeforeAfter", "EntityFields", "FieldForm", "SourceField", "TargetField", "TransformHelp", "change_field", "check_drop", "check_field",
@@ -314,7 +314,9 @@ def preview_records(
     return [_compared(present, record, now, then, is_real=found.are_real) for record, now, then in pairs]
 
 
-def _compared(spec: EntitySpec, source: dict[str, Any], now: Outcome, then: Outcome, *, is_real: bool) -> BeforeAfter:
+def _compared(
+    spec: EntitySpec, source: dict[str, Any], now: SampleOutcome, then: SampleOutcome, *, is_real: bool
+) -> BeforeAfter:
     names = [*then.fields, *(name for name in now.fields if name not in then.fields)]
     nothing = object()  # a field that is not there differs from one that is empty
     changed = tuple(n for n in names if now.fields.get(n, nothing) != then.fields.get(n, nothing))

@@ -29,7 +29,7 @@ LONGEST_TITLE = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FieldRow:
     """One target field, with what it is made of and becomes in the chosen record."""
 
     field: TargetField
@@ -54,7 +54,7 @@ class MappingTable:
     """An entity's mapping, shown by one record."""
 
     found: EntityFields
-    rows: tuple[Row, ...]
+    rows: tuple[FieldRow, ...]
     records: tuple[str, ...]
     """The records that can be chosen, as people call them, in the order of their numbers."""
     chosen: BeforeAfter | None
@@ -72,7 +72,7 @@ def mapping_table(setup: SetupService, entity: str, record: int) -> MappingTable
     values = {each.path: each.example for each in examples}
     after, needed = chosen.after if chosen else {}, layers.spec.needed_fields
     rows = tuple(
-        Row(
+        FieldRow(
             field,
             values.get(field.source, field.constant),
             after.get(field.name),

@@ -60,10 +60,10 @@ class Metrics:
                     found = [_gauge("up", "1 when the state can be read.", 1), *_of_session(session, totals)]
             except SyncError:
                 found = [_gauge("up", "1 when the state can be read.", 0)]
-        return generate_latest(_Found(found))
+        return generate_latest(_Readings(found))
 
 
-class _Found(Collector):
+class _Readings(Collector):
     def __init__(self, found: list[Metric]) -> None:
         self._found = found
 

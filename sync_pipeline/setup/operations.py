@@ -35,7 +35,7 @@ from sync_pipeline.errors import (
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.operations.catalogue import Operation, known, operation, systems
-from sync_pipeline.operations.inputs import Form, formed
+from sync_pipeline.operations.inputs import OperationCall, formed
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import note
@@ -77,18 +77,18 @@ def account_of(session: Session, one: Operation) -> Operable:
     raise not_connected(session.snapshots.profile, one, why)
 
 
-def form_of(session: Session, name: str, given: Mapping[str, Any]) -> Form:
+def form_of(session: Session, name: str, given: Mapping[str, Any]) -> OperationCall:
     """The operation with these inputs, checked; what the connection decides is filled in."""
     one = operation(name)
     return formed(one, given, account_of(session, one).decided)
 
 
-def shown(session: Session, form: Form) -> Json:
+def shown(session: Session, form: OperationCall) -> Json:
     """The request, without what signs it."""
     return form.document(_client(session, form).endpoint.base_url)
 
 
-def refuse(session: Session, form: Form) -> None:
+def refuse(session: Session, form: OperationCall) -> None:
     """NotAllowed for an operation that may not be sent, with the reason and the way on."""
     one, allowed = form.operation, session.settings.operations_allow
     if one.held and one.name not in allowed:
@@ -109,7 +109,7 @@ def refuse(session: Session, form: Form) -> None:
     _refuse_owned(session, form)
 
 
-def _refuse_held_inputs(form: Form, allowed: Collection[str]) -> None:
+def _refuse_held_inputs(form: OperationCall, allowed: Collection[str]) -> None:
     """NotAllowed for inputs that do what the operations that are held back do."""
     name = form.operation.name
     held: Mapping[str, str] = {} if name in allowed else known()["held_inputs"].get(form.operation.system, {})
@@ -130,7 +130,7 @@ def _given(value: Any) -> set[str]:
     return {name for name, each in value.items() if each is not False}.union(*map(_given, value.values()))
 
 
-def _refuse_owned(session: Session, form: Form) -> None:
+def _refuse_owned(session: Session, form: OperationCall) -> None:
     """NotAllowed for a change to a record that the sync writes: the next one would undo it."""
     if form.operation.method == "POST":
         return  # it adds something below a record
@@ -167,7 +167,7 @@ def _called(session: Session, account: Operable) -> list[str]:
     return [name for name, system in session.systems.items() if system is account]
 
 
-def run(setup: SetupService, session: Session, form: Form, *, once: str = "") -> Result:
+def run(setup: SetupService, session: Session, form: OperationCall, *, once: str = "") -> Result:
     """Send an operation, or return the outcome if it was sent for this key before."""
     refuse(session, form)
     if form.operation.kind == "read":
@@ -193,7 +193,7 @@ def run(setup: SetupService, session: Session, form: Form, *, once: str = "") ->
     return found
 
 
-def _written(session: Session, form: Form) -> Result:
+def _written(session: Session, form: OperationCall) -> Result:
     client = _client(session, form)
     try:
         answer = _send(session, form)
@@ -215,13 +215,13 @@ def _may_be_done(error: ApiError) -> bool:
     return isinstance(error, AmbiguousWrite) or (status is not None and status < 400)
 
 
-def _unknown(form: Form, what: str) -> UnknownOutcome:
+def _unknown(form: OperationCall, what: str) -> UnknownOutcome:
     look = form.operation.find or {}
     fix = f"Look with `sync-pipeline operations run {look['list']}`." if look else "Look before you run it again."
     return UnknownOutcome(f"{what} It was sent once, and may or may not have been carried out.", fix=fix)
 
 
-def _found_again(session: Session, form: Form) -> Json | None:
+def _found_again(session: Session, form: OperationCall) -> Json | None:
     """What a write has made, where its name can be used only once; None where that cannot be known."""
     look = form.operation.find
     if look is None or not isinstance(form.body, dict):
@@ -243,14 +243,14 @@ def _is_as_sent(row: Mapping[str, Any], body: Mapping[str, Any]) -> bool:
     return all(row[name] == value for name, value in body.items() if name in row)
 
 
-def pages(session: Session, form: Form) -> Iterator[list[Any]]:
+def pages(session: Session, form: OperationCall) -> Iterator[list[Any]]:
     """The rows of a list, page by page; ConfigError when it has no pages."""
     client = _client(session, form)
     for rows in session.walk(operations.pages(client, form)):
         yield redacted(client, rows)
 
 
-def scarce(session: Session, form: Form) -> str:
+def scarce(session: Session, form: OperationCall) -> str:
     """That it would use the last tenth of the hour's budget, as a sentence; "" where it would not."""
     budget = session.budget if account_of(session, form.operation) is session.clockify else None
     if budget is None or budget.left > budget.limit / 10:
@@ -272,15 +272,15 @@ def redacted(client: ApiClient, data: Any, depth: int = DEPTH) -> Any:
     return client.redacted(data) if isinstance(data, str) else data
 
 
-def _send(session: Session, form: Form) -> Answer:
+def _send(session: Session, form: OperationCall) -> Answer:
     return session.call(operations.send, _client(session, form), form)
 
 
-def _client(session: Session, form: Form) -> ApiClient:
+def _client(session: Session, form: OperationCall) -> ApiClient:
     return account_of(session, form.operation).client_for(form.operation.host, form.operation.tokens)
 
 
-def _claim(setup: SetupService, session: Session, form: Form, key: str) -> OnceRun | None:
+def _claim(setup: SetupService, session: Session, form: OperationCall, key: str) -> OnceRun | None:
     if len(key) > LONGEST_KEY:
         raise ConfigError(f"A key for --once has at most {LONGEST_KEY} characters.")
     document = orjson.dumps(shown(session, form), option=orjson.OPT_SORT_KEYS)
@@ -293,7 +293,9 @@ def _claim(setup: SetupService, session: Session, form: Form, key: str) -> OnceR
     return earlier
 
 
-def _finish(setup: SetupService, session: Session, form: Form, once: str, state: Any, result: Result | None) -> None:
+def _finish(
+    setup: SetupService, session: Session, form: OperationCall, once: str, state: Any, result: Result | None
+) -> None:
     """Note the outcome of a write: in the audit trail without values, and for its key."""
     made = result.target_id if result else None
     about = ", ".join([f"id {made}"] if made else [f"{name} {value}" for name, value in form.ids.items()])

@@ -168,7 +168,7 @@ def _fits(field: str, value: int) -> bool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class SetupFacts:
     """What the state is decided from."""
 
     is_connected: bool
@@ -202,7 +202,7 @@ class Situation:
     path: str
 
 
-def situation_of(facts: Facts) -> Situation:  # noqa: PLR0911 - one line a state
+def situation_of(facts: SetupFacts) -> Situation:  # noqa: PLR0911 - one line a state
     """The first state, worst first, that the facts fit."""
     if facts.is_sample and not facts.refused:
         return Situation(
@@ -227,7 +227,7 @@ def situation_of(facts: Facts) -> Situation:  # noqa: PLR0911 - one line a state
     return Situation("ready to preview", "Ready to preview: nothing has been written yet.", "Preview", "/setup/preview")
 
 
-def _live(facts: Facts) -> Situation:
+def _live(facts: SetupFacts) -> Situation:
     if facts.silent:
         return Situation("not running", "Live, but nothing is running.", "How to start", "/help")
     if facts.problems:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations.catalogue import known
-from sync_pipeline.operations.inputs import Form
+from sync_pipeline.operations.inputs import OperationCall
 
 PERSONAL = "(personal)"
 ANY = "any"
@@ -36,7 +36,7 @@ def marks_of(specs: Iterable[EntitySpec]) -> Marks:
     return found
 
 
-def about(form: Form) -> list[str]:
+def about(form: OperationCall) -> list[str]:
     """The words of an operation that say what its answer is about."""
     values = [*form.ids.values(), *form.query.values()]
     return [*form.operation.name.split("."), *(each for each in values if isinstance(each, str))]

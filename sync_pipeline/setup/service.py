@@ -25,7 +25,7 @@ from sync_pipeline.store.engine import Store, existing_store, open_store
 from sync_pipeline.store.setup import (
     CHANGED,
     LOOK_AGAIN,
-    Change,
+    SetupChange,
     put_current,
     put_draft,
     remove_draft,
@@ -174,14 +174,14 @@ class SetupService:
                 return
             validated(settings, document)
             try:
-                self._put(settings, document, Change(self.by, self.now(), note))
+                self._put(settings, document, SetupChange(self.by, self.now(), note))
             except ChangedMeanwhile:
                 if since is not None:
                     raise
                 continue
             return
 
-    def _put(self, made_from: Settings, document: str, change: Change) -> None:
+    def _put(self, made_from: Settings, document: str, change: SetupChange) -> None:
         name, version = made_from.setup_name, made_from.setup_version
         with self.store() as store:
             if not self.drafting:

@@ -13,7 +13,7 @@ from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import SnapshotsSystem
-from sync_pipeline.connectors.preparation import Account
+from sync_pipeline.connectors.preparation import SubAccount
 from sync_pipeline.connectors.profile import BaseProfile, TokenFacts, built_in_profiles, load_profile
 from sync_pipeline.connectors.registry import open_snapshots
 from sync_pipeline.connectors.snapshots import api
@@ -59,7 +59,7 @@ class SnapshotsForm:
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class SnapshotsDraft:
     """The settings a form would make, with its secret in them, and what of it is stored where."""
 
     settings: Settings
@@ -108,17 +108,17 @@ def connect_snapshots(setup: SetupService, form: SnapshotsForm, *, since: str | 
     return found
 
 
-def look_at_accounts(setup: SetupService, draft: Draft) -> list[Account]:
+def look_at_accounts(setup: SetupService, draft: SnapshotsDraft) -> list[SubAccount]:
     """The accounts that a key is for, where several are below one address. Nothing is written."""
 
-    async def look(there: SnapshotsSystem) -> list[Account]:
+    async def look(there: SnapshotsSystem) -> list[SubAccount]:
         return [] if there.preparation is None else await there.preparation.accounts()
 
     unnamed = replace(draft.settings, snapshots_location=draft.settings.snapshots_location or "unknown")
     return _ask(setup, replace(draft, settings=unnamed), look)
 
 
-def _for_account(draft: Draft, accounts: Sequence[Account]) -> Draft:
+def _for_account(draft: SnapshotsDraft, accounts: Sequence[SubAccount]) -> SnapshotsDraft:
     """The draft for the account that was chosen, or for the only one."""
     wanted = draft.settings.snapshots_location
     found = [one for one in accounts if not wanted or one.id == wanted]
@@ -134,7 +134,7 @@ def _for_account(draft: Draft, accounts: Sequence[Account]) -> Draft:
     raise ConfigError(f"{what} {problem}.", fix=f"Choose the {words.account.lower()}, or use another token.")
 
 
-def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
+def keep(setup: SetupService, draft: SnapshotsDraft, *, since: str | None) -> None:
     """Store a draft: the file first, since that may be refused. A consent that was given to another client is forgotten."""
     client = setup.settings().snapshots_client_id
     with setup.vault(draft.settings) as vault:
@@ -153,7 +153,7 @@ def keep(setup: SetupService, draft: Draft, *, since: str | None) -> None:
         setup.change(draft.values, "snapshots connected", draft.audit_detail, since=since, then=keep)
 
 
-def _enter(vault: Vault, draft: Draft, setup: SetupService) -> None:
+def _enter(vault: Vault, draft: SnapshotsDraft, setup: SetupService) -> None:
     """The same secret again is no new one; of key and client secret only one is kept."""
     _enter_anew(vault, draft.slot, draft.secret, setup)
     vault.remove(SNAPSHOTS_CLIENT if draft.slot is SNAPSHOTS_KEY else SNAPSHOTS_KEY)
@@ -171,7 +171,7 @@ def needed_scopes(settings: Settings) -> tuple[str, ...]:
     return api.needed_scopes(specs, load_profile(settings.snapshots_profile))
 
 
-def draft_of(setup: SetupService, form: SnapshotsForm) -> Draft:
+def draft_of(setup: SetupService, form: SnapshotsForm) -> SnapshotsDraft:
     """The form as settings; ConfigError for what cannot be."""
     now, on_sandbox = setup.settings(), form.region == SANDBOX.name
     profile = _profile(form.profile, now)
@@ -197,7 +197,7 @@ def draft_of(setup: SetupService, form: SnapshotsForm) -> Draft:
     return _with_secret(setup, settings, form, on_sandbox)
 
 
-def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, on_sandbox: bool) -> Draft:
+def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, on_sandbox: bool) -> SnapshotsDraft:
     is_key = form.auth == "api_key"
     profile = load_profile(settings.snapshots_profile)
     in_sandbox = dict(profile.sandbox.settings) if profile.sandbox and on_sandbox else {}
@@ -222,7 +222,7 @@ def _with_secret(setup: SetupService, settings: Settings, form: SnapshotsForm, o
         ) or in_sandbox.get(AGENCY_KEY.setting, "")
     origin = drafts.origin_of(setup, slot, typed)
     secrets = {AGENCY_KEY.setting: agency, slot.setting: secret}
-    return Draft(replace(settings, **secrets), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]  # all are text
+    return SnapshotsDraft(replace(settings, **secrets), slot, secret, on_sandbox, origin)  # type: ignore[arg-type]  # all are text
 
 
 def profile_tokens(name: str) -> TokenFacts | None:
@@ -258,7 +258,7 @@ def _refuse_unoffered(profile: BaseProfile, auth: str) -> None:
         raise ConfigError(f"The profile {profile.profile} does not offer {auth}.", fix=f"It offers {ways}.")
 
 
-def look_at_snapshots(setup: SetupService, draft: Draft) -> list[Finding]:
+def look_at_snapshots(setup: SetupService, draft: SnapshotsDraft) -> list[Finding]:
     """Ask whether everything that a sync does is allowed; SyncError names all that is not. Nothing is written."""
     found = _probe(setup, draft)
     if refused := [finding for finding in found if not finding.ok]:
@@ -288,7 +288,7 @@ def _listed(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _probe(setup: SetupService, draft: Draft) -> list[Finding]:
+def _probe(setup: SetupService, draft: SnapshotsDraft) -> list[Finding]:
     """A finding for each entity; what is no matter of scopes ends it immediately."""
     every = switched_on(specs_of(draft.settings), draft.settings.entities)
     specs = {name: spec for name, spec in every.items() if not spec.target.once}
@@ -310,7 +310,7 @@ def _probe(setup: SetupService, draft: Draft) -> list[Finding]:
     return _ask(setup, draft, look)
 
 
-def _ask(setup: SetupService, draft: Draft, look: Callable[[SnapshotsSystem], Awaitable[T]]) -> T:
+def _ask(setup: SetupService, draft: SnapshotsDraft, look: Callable[[SnapshotsSystem], Awaitable[T]]) -> T:
     """The result of a request to the system of a draft, in a session that cannot write."""
     settings = draft.settings
     specs = switched_on(specs_of(settings), settings.entities)

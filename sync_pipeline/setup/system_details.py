@@ -44,7 +44,7 @@ class Permission(NamedTuple):
     write: Right
 
 
-class Hook(NamedTuple):
+class HookStatus(NamedTuple):
     """One registered webhook, and when it last brought an event."""
 
     event: str
@@ -66,7 +66,7 @@ class SystemDetails:
     limits: str
     budgets: tuple[Budget, ...]
     """Of each limit that is longer than a second."""
-    hooks: tuple[Hook, ...]
+    hooks: tuple[HookStatus, ...]
     hook_health: Health | None
     slot: Slot | None
     """The stored secret that can be replaced; None when there is none, or the environment decides."""
@@ -178,9 +178,9 @@ def _right(system: str, spec: EntitySpec, verb: str, found: Mapping[str, Finding
     return Right("missing" if is_refused else "not known", finding.text)
 
 
-def _hooks(store: Store, pair: str) -> Iterator[Hook]:
+def _hooks(store: Store, pair: str) -> Iterator[HookStatus]:
     for event in (name.removeprefix(WEBHOOK) for name in names(store, pair, WEBHOOK)):
-        yield Hook(event, last_received(store, pair, event))
+        yield HookStatus(event, last_received(store, pair, event))
 
 
 def _slot(setup: SetupService, settings: Settings, vault: Vault, system: str) -> Slot | None:

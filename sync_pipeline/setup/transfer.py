@@ -15,12 +15,12 @@ from sync_pipeline.setup.document import differences, leaves
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import note
 from sync_pipeline.store.engine import Store, open_store
-from sync_pipeline.store.setup import Change, put_current, version_in
+from sync_pipeline.store.setup import SetupChange, put_current, version_in
 from sync_pipeline.store.setup_file import checksum, stored_setup, validated
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class SettingDifference:
     """A value of the set-up that is another one in a file; None where it is not given."""
 
     key: str
@@ -33,14 +33,14 @@ def export_setup(setup: SetupService) -> str:
     return stored_setup(setup.given())[1]
 
 
-def diff_setup(setup: SetupService, file: Path) -> list[Difference]:
+def diff_setup(setup: SetupService, file: Path) -> list[SettingDifference]:
     """What is different in a file; ConfigError when that is not a valid set-up."""
     given = setup.given()
     document = _read(given, file)
     return compared(stored_setup(given)[1], document)
 
 
-def import_setup(setup: SetupService, file: Path) -> tuple[int, list[Difference]]:
+def import_setup(setup: SetupService, file: Path) -> tuple[int, list[SettingDifference]]:
     """Make a file the current set-up; returns the number of its version, and what it changed."""
     given = setup.given()
     document = _read(given, file)
@@ -49,7 +49,7 @@ def import_setup(setup: SetupService, file: Path) -> tuple[int, list[Difference]
             now = version_in(store, given.setup_name, "current")
             if now is not None and now.document == document and now.file_hash == checksum(document):
                 return now.id, []
-            change = Change(setup.by, setup.now(), f"imported from {file.name}", checksum(document))
+            change = SetupChange(setup.by, setup.now(), f"imported from {file.name}", checksum(document))
             try:
                 number = put_current(store, given.setup_name, document, change, expected=now.id if now else 0)
             except ChangedMeanwhile:
@@ -66,10 +66,12 @@ def _read(given: Settings, file: Path) -> str:
     return document
 
 
-def compared(before: str, after: str) -> list[Difference]:
+def compared(before: str, after: str) -> list[SettingDifference]:
     """The values of one document that are others in another one."""
     old = leaves(before)
-    return [Difference(".".join(path), old.get(path), value) for path, value in differences(before, after).items()]
+    return [
+        SettingDifference(".".join(path), old.get(path), value) for path, value in differences(before, after).items()
+    ]
 
 
 @contextmanager

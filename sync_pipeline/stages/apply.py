@@ -49,7 +49,7 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class ChangedLine:
     """A record of the file that differs from its line now, or that could not be written."""
 
     entity: str
@@ -66,10 +66,10 @@ class Applied:
     written: int = 0
     already: int = 0
     """Lines whose record is already in the planned state."""
-    changed: list[Difference] = field(default_factory=list)
+    changed: list[ChangedLine] = field(default_factory=list)
     held: dict[str, dict[str, str]] = field(default_factory=dict)
     """Records that a guard holds, and why, by entity and id."""
-    left: list[Difference] = field(default_factory=list)
+    left: list[ChangedLine] = field(default_factory=list)
     """Records that were to be written and were not."""
     counts: dict[str, Counts] = field(default_factory=dict)
     requests: int = 0
@@ -106,7 +106,7 @@ def apply(session: Session, plan: PlanFile, *, skip_changed: bool, read_target: 
             if why := hold_first_contact(session, spec):
                 applied.held[spec.entity] = dict.fromkeys(named, why)
                 continue
-            look = stack.enter_context(_Look(session, spec, named, plan, run_id))
+            look = stack.enter_context(_NamedRecords(session, spec, named, plan, run_id))
             applied.changed += look.look(read_target=read_target)
             looks.append(look)
         if skip_changed or not applied.changed:
@@ -142,7 +142,7 @@ def _takes(session: Session, requests: int, budgeted: int) -> timedelta:
     return ceil((budgeted - room) / budget.limit) * AN_HOUR
 
 
-class _Look(Targeted):
+class _NamedRecords(Targeted):
     """The named records of one entity: read, planned and compared with their lines; then written."""
 
     def __init__(
@@ -167,7 +167,7 @@ class _Look(Targeted):
     def __exit__(self, *_: object) -> None:
         self._staging.close()
 
-    def look(self, *, read_target: bool) -> list[Difference]:
+    def look(self, *, read_target: bool) -> list[ChangedLine]:
         """Read, plan and compare; returns what differs. Nothing is written to source or target."""
         before = self._session.requests
         self._found = self._read()
@@ -250,7 +250,7 @@ class _Look(Targeted):
         """Accept the rows whose references have been delivered meanwhile, as those of the same file are."""
         self._staging.accept(key for key in ids & self._awaits.keys() if not self._why_waits(key))
 
-    def _compare(self) -> list[Difference]:
+    def _compare(self) -> list[ChangedLine]:
         """The lines that differ now; sets ``done`` to those whose record is already in the planned state."""
         missed = Missing(self._missing.deleted, self._missing.unconfirmed, self._missing.held)
         now = {line.source_id: line for line in lines(self._session, self._spec, self._staging, missed)}
@@ -305,7 +305,7 @@ class _Look(Targeted):
         also = ", and so was the mapping" if self._is_remapped else ""
         return "source", f"it was changed{also}"
 
-    def _compare_target(self, besides: Collection[str]) -> list[Difference]:
+    def _compare_target(self, besides: Collection[str]) -> list[ChangedLine]:
         """The records that are at the target in another form than the ledger knows."""
         found = []
         target, known = self._session.target(self._spec), self._ledger.lookup(self._named)
@@ -336,7 +336,7 @@ class _Look(Targeted):
             return None, None
         return key, record.delivered_hash if record is not None else None
 
-    def _unwritten(self, todo: set[str]) -> list[Difference]:
+    def _unwritten(self, todo: set[str]) -> list[ChangedLine]:
         """Those that were to be written and are not as their line says, and why."""
         known = self._ledger.lookup(todo)
         left = [key for key in sorted(todo) if not _is_as_wanted(self._named[key], known.get(key))]
@@ -359,8 +359,8 @@ class _Look(Targeted):
         known = self._session.ledger(entity).lookup([source_id]).get(source_id)
         return known is not None and known.is_delivered
 
-    def _differs(self, key: str, what: str, reason: str) -> Difference:
-        return Difference(self.entity, key, what, reason)
+    def _differs(self, key: str, what: str, reason: str) -> ChangedLine:
+        return ChangedLine(self.entity, key, what, reason)
 
 
 _DONE: Mapping[str, str] = {

@@ -28,8 +28,8 @@ from sync_pipeline.stages.unique_names import (
     RenameCycle,
     chain_of,
     fields_of,
-    foresee,
     owned_fields_of,
+    plan_names,
     unparked_name,
 )
 from sync_pipeline.store.deliveries import AS_IT_IS, Delivered, Intent, Kind, Refused
@@ -153,8 +153,8 @@ def _free(
 ) -> None:
     """Make those pending again whose name is free by now."""
     refused = staging.refused()
-    prospects = foresee(directory, _pending(spec, staging) | clashing)
-    if freed := [source_id for source_id in clashing if prospects[source_id] != "refuse"]:
+    actions = plan_names(directory, _pending(spec, staging) | clashing)
+    if freed := [source_id for source_id in clashing if actions[source_id] != "refuse"]:
         session.ledger(spec).clear_refused(freed)
         counts.rejected -= refused - staging.refused()
 

@@ -27,7 +27,7 @@ IN_FLIGHT = 2
 """Batches in flight: while the target works on one, we mark the one before."""
 
 
-class Sent(NamedTuple):
+class SentPage(NamedTuple):
     """A page on the wire, with what each write changes."""
 
     rows: list[Planned]
@@ -76,11 +76,11 @@ def _send_pages(
     def settle() -> None:
         staging.put_back(_settle(session, spec, flying.popleft(), counts, sync_id))
 
-    flying: deque[Sent] = deque()
+    flying: deque[SentPage] = deque()
     try:
         for rows in claimed_pages(spec, staging, place):
             answer = session.begin(target.upsert, [payload.pop(row.source_id) for row in rows])
-            flying.append(Sent(rows, [changed.pop(row.source_id) for row in rows], answer))
+            flying.append(SentPage(rows, [changed.pop(row.source_id) for row in rows], answer))
             if len(flying) >= IN_FLIGHT:
                 settle()
     except BaseException as error:
@@ -104,7 +104,7 @@ def outgoing(spec: EntitySpec, row: Planned, fields: dict[str, Any]) -> dict[str
     return {name: value for name, value in fields.items() if name in owned}
 
 
-def _settle(session: Session, spec: EntitySpec, sent: Sent, counts: Counts, sync_id: int | None) -> set[str]:
+def _settle(session: Session, spec: EntitySpec, sent: SentPage, counts: Counts, sync_id: int | None) -> set[str]:
     """Note the answer; returns the records that another run has claimed since."""
     outcomes = settled(sent.answer)
     done: list[Delivered] = []

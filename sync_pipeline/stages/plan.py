@@ -18,7 +18,7 @@ from sync_pipeline.mapping.canonical import differences
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.references import kept
-from sync_pipeline.stages.unique_names import NAME_TAKEN, Directory, foresee
+from sync_pipeline.stages.unique_names import NAME_TAKEN, Directory, plan_names
 from sync_pipeline.store.approvals import Line
 from sync_pipeline.store.planned import Action, Pending, Planned
 from sync_pipeline.store.records import Absent, Known
@@ -148,8 +148,8 @@ def _assigned(
         if target.unique_names:
             together += decided
         else:
-            yield from _foreseen(spec, directory, decided, handed_over)
-    yield from _foreseen(spec, directory, together, handed_over)
+            yield from _lines_by_name(spec, directory, decided, handed_over)
+    yield from _lines_by_name(spec, directory, together, handed_over)
 
 
 def _is_decided_here(row: Planned, again: Collection[str]) -> bool:
@@ -157,26 +157,28 @@ def _is_decided_here(row: Planned, again: Collection[str]) -> bool:
     return not row.is_held and (row.action not in ("wait", "reject") or is_tried_again)
 
 
-def _foreseen(spec: EntitySpec, directory: Directory, rows: list[Planned], handed_over: set[str]) -> Iterator[PlanLine]:
+def _lines_by_name(
+    spec: EntitySpec, directory: Directory, rows: list[Planned], handed_over: set[str]
+) -> Iterator[PlanLine]:
     if not rows:
         return
     pending: Mapping[str, Pending] = {row.source_id: row for row in rows}
     directory.look_up(pending.values())
-    prospects = foresee(directory, pending)
+    actions = plan_names(directory, pending)
     for row in rows:
-        prospect = prospects[row.source_id]
-        if prospect == "adopt" and (record := directory.adoptable(row)) is not None:
+        action = actions[row.source_id]
+        if action == "adopt" and (record := directory.adoptable(row)) is not None:
             former = directory.former_owner(record)
             handed_over.update([former.source_id] if former is not None else ())
-        yield _line(spec, row, _action(directory, row, prospect))
+        yield _line(spec, row, _action(directory, row, action))
 
 
-def _action(directory: Directory, row: Planned, prospect: str) -> Action:
-    if prospect == "refuse":
+def _action(directory: Directory, row: Planned, action: str) -> Action:
+    if action == "refuse":
         return "reject"
-    if prospect == "adopt":
+    if action == "adopt":
         return "adopt"
-    if prospect == "create":
+    if action == "create":
         return "create"
     if row.action == "restore":
         return "restore"

@@ -35,7 +35,7 @@ COUNTED: dict[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PlannedWrite:
     """One write a sync would send; ``fields`` maps each changed field to its (present, future) values.
 
     ``unconfirmed`` is no change: the record is missing at the source, and no second read has proven yet that it was
@@ -59,7 +59,7 @@ class Preview:
     entity: str
     counts: Counts
     checks: list[CheckResult]
-    changes: list[Change] = field(default_factory=list)
+    changes: list[PlannedWrite] = field(default_factory=list)
     """The first of them; ``total`` is how many there are."""
     total: int = 0
     held: tuple[HeldLines, ...] = ()
@@ -80,7 +80,7 @@ def preview(
     options: Options | None = None,
     *,
     keep: int | None = None,
-    on_change: Callable[[Change], object] | None = None,
+    on_change: Callable[[PlannedWrite], object] | None = None,
     on_line: Callable[[PlanLine], object] | None = None,
 ) -> Preview:
     """Read, map and check one entity, and plan it, as a sync with these options would.
@@ -156,11 +156,11 @@ def _count(counts: Counts, line: PlanLine) -> None:
         setattr(counts, name, getattr(counts, name) + 1)
 
 
-def _change(line: PlanLine) -> Change | None:
+def _change(line: PlanLine) -> PlannedWrite | None:
     """The line as a change, unless it waits or is rejected."""
     if line.action == "wait" and not line.is_checked:
-        return Change("unconfirmed", line.source_id, {}, kind="wait", label=line.label)
+        return PlannedWrite("unconfirmed", line.source_id, {}, kind="wait", label=line.label)
     if not line.writes:
         return None
     shown = {"restore": "update", "rename": "update", "archive": "delete"}.get(line.action, line.action)
-    return Change(cast("Shown", shown), line.source_id, line.fields, line.is_held, line.action, line.label)
+    return PlannedWrite(cast("Shown", shown), line.source_id, line.fields, line.is_held, line.action, line.label)

@@ -54,7 +54,7 @@ OUTDATED = "A newer read of it has stored other fields: it is read again."
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class TargetedResult:
     """What a targeted sync did."""
 
     counts: Counts
@@ -77,7 +77,7 @@ class Answer:
         )
 
 
-def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id: str) -> Answer:
+def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id: str) -> TargetedResult:
     """Read these records again and bring the target up to date; deleted ones follow the delete policy.
 
     A record that cannot be read delays no other. Raises ApiError when none can be, or a system fails; what was
@@ -85,7 +85,7 @@ def sync_ids(session: Session, spec: EntitySpec, ids: Collection[str], *, run_id
     """
     if held := refuse_first_contact(session, spec):
         counts = Counts(extracted=len(set(ids)), held=len(set(ids)))
-        return Answer(counts, dict.fromkeys(ids, held), frozenset(ids))
+        return TargetedResult(counts, dict.fromkeys(ids, held), frozenset(ids))
     referred = _referred(session, spec, ids)
     answer = read_now(session, spec, ids, run_id)
     release(session, spec, run_id, referred)
@@ -103,7 +103,7 @@ def wake(session: Session, spec: EntitySpec, ids: Collection[str]) -> None:
         receive_many(session.store, session.pair, SYSTEM, received, repeat_after=REPEAT_AFTER)
 
 
-def read_now(session: Session, spec: EntitySpec, ids: Collection[str], run_id: str) -> Answer:
+def read_now(session: Session, spec: EntitySpec, ids: Collection[str], run_id: str) -> TargetedResult:
     """The same after the first contact, without releasing what the records referred to."""
     return Targeted(session, spec, sorted(set(ids)), run_id).run()
 
@@ -215,7 +215,7 @@ class Targeted:
         self._only: Collection[str] | None = None
         """The records that may be touched at all; None where what earlier runs left of others may be finished, too."""
 
-    def run(self) -> Answer:
+    def run(self) -> TargetedResult:
         """Read, settle deletions, deliver; the row in ``syncs`` makes no partition look complete."""
         before, at = self._session.requests, self._observed_at
         sync_id = self._ledger.syncs.begin(run_id=self._run_id, observed_at=at, at=at, targeted=True)
@@ -227,7 +227,7 @@ class Targeted:
             with self._ledger.staging() as staging:
                 decide(self._session, self._spec, staging)
                 self._deliver(found, staging, sync_id)
-            reason = Answer(self._counts, self._left, self._held).problem
+            reason = TargetedResult(self._counts, self._left, self._held).problem
         except BaseException as error:  # Ctrl-C, too
             reason = str(error) if isinstance(error, SyncError) else INTERRUPTED
             raise
@@ -235,7 +235,9 @@ class Targeted:
             self._counts.requests = self._session.requests - before
             counts, requests = asdict(self._counts), self._counts.requests
             self._ledger.syncs.finish(sync_id, TARGETED, counts, requests, at=self._session.now(), reason=reason)
-        return Answer(self._counts, self._left, self._held, frozenset(self._missing.nonexistent) - self._left.keys())
+        return TargetedResult(
+            self._counts, self._left, self._held, frozenset(self._missing.nonexistent) - self._left.keys()
+        )
 
     def _read(self) -> dict[str, Record]:
         """What the source has of these now."""

@@ -31,7 +31,7 @@ NAME_TAKEN = "name_taken"
 """The rule of a reject whose name another record has: it is tried again as soon as that one gives it up."""
 
 Key = tuple[Any, ...]
-Prospect = Literal["create", "adopt", "update", "refuse"]
+NameAction = Literal["create", "adopt", "update", "refuse"]
 
 
 class Directory:
@@ -270,10 +270,10 @@ def unparked_name(name: str, target_id: str) -> str | None:
     return before if before != name else None
 
 
-def foresee(directory: Directory, pending: Mapping[str, Pending]) -> dict[str, Prospect]:
+def plan_names(directory: Directory, pending: Mapping[str, Pending]) -> dict[str, NameAction]:
     """What delivering these rows would come to if the target refused nothing but names that are taken."""
     directory, rest = directory.sketch(), dict(pending)
-    prospects: dict[str, Prospect] = {}
+    actions: dict[str, NameAction] = {}
     for source_id in pending:
         if source_id not in rest:
             continue
@@ -285,13 +285,13 @@ def foresee(directory: Directory, pending: Mapping[str, Pending]) -> dict[str, P
             parked = parked_name(str(own[name]), directory.id_of(own), directory.target.longest_name)
             directory.put({**own, name: parked})
         for row in reversed(chain.rows):
-            prospect = _prospect(directory, rest.pop(row.source_id))
-            is_taken = chain.is_exchange and row in chain.cycle and prospect == "update"
-            prospects[row.source_id] = "adopt" if is_taken else prospect
-    return prospects
+            action = _plan_name(directory, rest.pop(row.source_id))
+            is_taken = chain.is_exchange and row in chain.cycle and action == "update"
+            actions[row.source_id] = "adopt" if is_taken else action
+    return actions
 
 
-def _prospect(directory: Directory, row: Pending) -> Prospect:
+def _plan_name(directory: Directory, row: Pending) -> NameAction:
     fields, left = fields_of(row), directory.replaced(row)
     if left is None and (own := directory.own(row)) is not None:
         if directory.holder(row) is not None:

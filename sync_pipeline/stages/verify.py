@@ -28,7 +28,7 @@ from sync_pipeline.stages.load import load
 from sync_pipeline.stages.plan import deletes
 from sync_pipeline.stages.process import is_wanted, processed_rows
 from sync_pipeline.stages.references import kept
-from sync_pipeline.store.comparison import Comparison, Copy, Found, ObservedRow, WantedRow
+from sync_pipeline.store.comparison import Comparison, Copy, DifferingRecord, ObservedRow, WantedRow
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import REMOVAL
 from sync_pipeline.store.scope import draw
@@ -304,10 +304,10 @@ def _mark(copying: AssigningTarget | None, record: Record) -> tuple[str | None, 
     return orjson.dumps([record.get(name) for name in copying.key], default=str).decode(), int(copying.is_own(record))
 
 
-def _sort_out(found: Iterator[Found], archived: set[str]) -> tuple[set[str], list[Found]]:
+def _sort_out(found: Iterator[DifferingRecord], archived: set[str]) -> tuple[set[str], list[DifferingRecord]]:
     """The ids of records that are deleted at the source and archived at the target, which is how they should be; and all the others."""
     removed: set[str] = set()
-    others: list[Found] = []
+    others: list[DifferingRecord] = []
     for item in found:
         if item.kind == "extra" and item.target_id in archived:
             removed.add(item.source_id)
@@ -316,7 +316,7 @@ def _sort_out(found: Iterator[Found], archived: set[str]) -> tuple[set[str], lis
     return removed, others
 
 
-def _stuck(session: Session, spec: EntitySpec, suspects: list[Found]) -> set[str]:
+def _stuck(session: Session, spec: EntitySpec, suspects: list[DifferingRecord]) -> set[str]:
     """The extra records whose removal the target refused; they are deleted at the source and are in the rejects."""
     extra = [item.source_id for item in suspects if item.kind == "extra"]
     known = session.ledger(spec).lookup(extra)
@@ -367,13 +367,13 @@ def _day(value: object) -> int:
     return date.fromisoformat(str(value)[:10]).toordinal() if value else 0
 
 
-def _re_read(session: Session, spec: EntitySpec, found: Iterator[Found]) -> Iterator[Found]:
+def _re_read(session: Session, spec: EntitySpec, found: Iterator[DifferingRecord]) -> Iterator[DifferingRecord]:
     """Read each difference again by id on both sides: a record that changed while we read is no difference.
 
     Beyond the number of confirmations a run may spend, differences are reported as they were read.
     """
     there: People | None = None
-    unread: list[Found] = []
+    unread: list[DifferingRecord] = []
     for item in islice(found, session.settings.max_confirmations):
         record = session.fetch(spec, item.source_id) if session.can_fetch(spec) else None
         if session.can_fetch(spec) and record is None:
@@ -387,7 +387,7 @@ def _re_read(session: Session, spec: EntitySpec, found: Iterator[Found]) -> Iter
     yield from found
 
 
-def _re_read_in_report(session: Session, spec: EntitySpec, found: list[Found]) -> Iterator[Found]:
+def _re_read_in_report(session: Session, spec: EntitySpec, found: list[DifferingRecord]) -> Iterator[DifferingRecord]:
     """The same for entries of people who left, which no read by id finds: what the report has of them counts."""
     extra = session.ledger(spec).lookup([i.source_id for i in found if i.wanted is None])
     days: dict[str, str | None] = {item.source_id: None for item in found if item.wanted is None}
@@ -400,7 +400,7 @@ def _re_read_in_report(session: Session, spec: EntitySpec, found: list[Found]) -
             yield again
 
 
-def _again(session: Session, spec: EntitySpec, item: Found, record: Record | None) -> Found | None:
+def _again(session: Session, spec: EntitySpec, item: DifferingRecord, record: Record | None) -> DifferingRecord | None:
     """The current difference, read again from the source; unchanged for a source without reads by id."""
     if not session.can_fetch(spec):
         return _beside_target(session, spec, item, item.wanted)
@@ -411,17 +411,19 @@ def _again(session: Session, spec: EntitySpec, item: Found, record: Record | Non
     return _beside_target(session, spec, item, wanted)
 
 
-def _beside_target(session: Session, spec: EntitySpec, item: Found, wanted: str | None) -> Found | None:
+def _beside_target(
+    session: Session, spec: EntitySpec, item: DifferingRecord, wanted: str | None
+) -> DifferingRecord | None:
     observed = _observed(session, spec, item)
     if wanted is None:
-        return None if observed is None else Found("extra", item.source_id, item.target_id, None, observed)
+        return None if observed is None else DifferingRecord("extra", item.source_id, item.target_id, None, observed)
     if observed is None:
-        return Found("missing", item.source_id, item.target_id, wanted, None)
+        return DifferingRecord("missing", item.source_id, item.target_id, wanted, None)
     same = not differences(spec, orjson.loads(wanted), orjson.loads(observed))
-    return None if same else Found("different", item.source_id, item.target_id, wanted, observed)
+    return None if same else DifferingRecord("different", item.source_id, item.target_id, wanted, observed)
 
 
-def _observed(session: Session, spec: EntitySpec, item: Found) -> str | None:
+def _observed(session: Session, spec: EntitySpec, item: DifferingRecord) -> str | None:
     if item.target_id is None:
         return None
     record = session.call(session.target(spec).get, item.target_id)
@@ -429,7 +431,11 @@ def _observed(session: Session, spec: EntitySpec, item: Found) -> str | None:
 
 
 def _beliefs(
-    spec: EntitySpec, comparison: Comparison, removed: set[str], suspects: list[Found], found: list[Found]
+    spec: EntitySpec,
+    comparison: Comparison,
+    removed: set[str],
+    suspects: list[DifferingRecord],
+    found: list[DifferingRecord],
 ) -> Iterator[tuple[str, str | None]]:
     """What is at the target; a record that changed while it was read again is left to the next verify."""
     yield from ((key, None) for key in removed)
@@ -440,7 +446,7 @@ def _beliefs(
     yield from ((key, digest) for key, digest in comparison.beliefs() if key not in decided)
 
 
-def _by_field(spec: EntitySpec, item: Found) -> list[Difference]:
+def _by_field(spec: EntitySpec, item: DifferingRecord) -> list[Difference]:
     if item.wanted is None or item.observed is None:
         sides = ("present" if side is not None else "absent" for side in (item.wanted, item.observed))
         return [Difference(item.kind, item.source_id, "*", *sides)]

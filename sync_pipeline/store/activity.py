@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from sqlalchemy import ColumnElement, select
 
-from sync_pipeline.store.audit import Change
+from sync_pipeline.store.audit import AuditLine
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import audit, syncs
 from sync_pipeline.store.syncs import OUTSIDE, WRITTEN, Sync, by_run, outside_dagster, sync_of
@@ -100,7 +100,7 @@ class Entry(NamedTuple):
 
     at: datetime
     run: Run | None = None
-    change: Change | None = None
+    change: AuditLine | None = None
     times: int = 1
     """How many runs it stands for; ``run`` is the newest of them."""
     first_at: datetime | None = None
@@ -114,7 +114,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ActivityFilter:
     """Which lines are wanted; all of them by default."""
 
     entity: str = ""
@@ -147,7 +147,7 @@ class Activity(NamedTuple):
     """The address of the next page; "" when there is none."""
 
 
-def activity(store: Store, pair: str, wanted: Wanted, *, before: str = "", limit: int = PAGE) -> Activity:
+def activity(store: Store, pair: str, wanted: ActivityFilter, *, before: str = "", limit: int = PAGE) -> Activity:
     """A page of what happened to a pair, newest first; ``before`` is that of the page before it."""
     place = _Place.parse(before)
     runs = _Runs(store, pair, wanted, place.sync)
@@ -213,7 +213,7 @@ _Line = tuple[Entry, tuple[str, int]]
 class _Runs:
     """The wanted runs, newest first; a run has its place where its last sync began."""
 
-    def __init__(self, store: Store, pair: str, wanted: Wanted, before: int) -> None:
+    def __init__(self, store: Store, pair: str, wanted: ActivityFilter, before: int) -> None:
         self._store, self._wanted = store, wanted
         self._conditions: list[ColumnElement[bool]] = [syncs.c.connection == pair]
         if wanted.entity:
@@ -270,7 +270,7 @@ class _Runs:
         return is_before and self._wanted.entity in ("", sync.entity)
 
 
-def _changes(store: Store, wanted: Wanted, before: int) -> Iterator[_Line]:
+def _changes(store: Store, wanted: ActivityFilter, before: int) -> Iterator[_Line]:
     """The changes of the set-up that are wanted, newest first."""
     if not wanted.has_changes_of_setup:
         return
@@ -283,7 +283,7 @@ def _changes(store: Store, wanted: Wanted, before: int) -> Iterator[_Line]:
         with store.reading() as tx:
             rows = tx.execute(newest).all()
         for number, *values in rows:
-            yield Entry(values[0], change=Change(*values)), ("audit", number)
+            yield Entry(values[0], change=AuditLine(*values)), ("audit", number)
         if len(rows) < AT_ONCE:
             return
 

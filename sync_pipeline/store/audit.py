@@ -15,7 +15,7 @@ from sync_pipeline.store.schema import audit
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class AuditLine:
     """One line of the audit trail."""
 
     at: datetime
@@ -38,18 +38,18 @@ def note_in(tx: Connection, by: str, what: str, detail: str, at: datetime) -> No
     tx.execute(audit.insert().values(at=at, by=by, what=what, detail=detail))
 
 
-def changes(store: Store, limit: int = 200) -> list[Change]:
+def changes(store: Store, limit: int = 200) -> list[AuditLine]:
     """The newest lines, newest first."""
     with store.reading() as tx:
-        return [Change(*row) for row in tx.execute(_LINES.order_by(audit.c.id.desc()).limit(limit))]
+        return [AuditLine(*row) for row in tx.execute(_LINES.order_by(audit.c.id.desc()).limit(limit))]
 
 
-def first_change(store: Store, since: datetime, besides: Sequence[str] = ()) -> Change | None:
+def first_change(store: Store, since: datetime, besides: Sequence[str] = ()) -> AuditLine | None:
     """The first line from this instant on, without those that begin with one of these words."""
     others = [not_(audit.c.what.startswith(word)) for word in besides]
     with store.reading() as tx:
         row = tx.execute(_LINES.where(audit.c.at >= since, *others).order_by(audit.c.id).limit(1)).one_or_none()
-    return None if row is None else Change(*row)
+    return None if row is None else AuditLine(*row)
 
 
 def system_user() -> str:

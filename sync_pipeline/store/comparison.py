@@ -83,7 +83,7 @@ class Copy(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DifferingRecord:
     """One record that is not the same on both sides; the side that lacks it has no fields."""
 
     kind: Side
@@ -126,7 +126,7 @@ class Comparison:
             select(func.count()).select_from(observed).where(~_is_wanted().exists(), ~self._is_known().exists())
         )
 
-    def differences(self) -> Iterator[Found]:
+    def differences(self) -> Iterator[DifferingRecord]:
         """Every record that differs, straight from the two tables: nothing is re-read here."""
         both = and_(wanted.c.target_id == observed.c.target_id, _deliverable())
         missing = select(
@@ -145,7 +145,7 @@ class Comparison:
             .where(~_is_wanted().exists())
         )
         for statement in (missing, different, extra):
-            yield from (Found(*row) for row in self._rows(statement))
+            yield from (DifferingRecord(*row) for row in self._rows(statement))
 
     def copies(self, most: int) -> list[Copy]:
         """Records that we have created and that are linked to nothing, but have the key of one that is; ``most`` of them."""

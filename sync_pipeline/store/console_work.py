@@ -17,7 +17,7 @@ from sync_pipeline.store.locks import Lock, lock_of
 from sync_pipeline.store.schema import console_work
 
 
-class Progress(NamedTuple):
+class WorkProgress(NamedTuple):
     """The last stored progress of one piece of work."""
 
     begun_at: datetime
@@ -38,7 +38,7 @@ def is_under_way(store: Store, setup: str, kind: str) -> bool:
     return not _lock(store, setup, kind).is_free()
 
 
-def note(store: Store, setup: str, kind: str, progress: Progress) -> None:
+def note(store: Store, setup: str, kind: str, progress: WorkProgress) -> None:
     """Store the progress."""
     values = {"begun_at": progress.begun_at, "state": orjson.dumps(progress.state).decode()}
     statement = insert_into(store, console_work).values(setup=setup, kind=kind, **values)
@@ -46,12 +46,12 @@ def note(store: Store, setup: str, kind: str, progress: Progress) -> None:
         tx.execute(statement.on_conflict_do_update(index_elements=["setup", "kind"], set_=values))
 
 
-def read(store: Store, setup: str, kind: str) -> Progress | None:
+def read(store: Store, setup: str, kind: str) -> WorkProgress | None:
     """The progress of the newest work of this kind; None if none is stored."""
     columns = console_work.c.begun_at, console_work.c.state
     with store.reading() as tx:
         row = tx.execute(select(*columns).where(*_one(setup, kind))).one_or_none()
-    return None if row is None else Progress(row.begun_at, orjson.loads(row.state))
+    return None if row is None else WorkProgress(row.begun_at, orjson.loads(row.state))
 
 
 def forget(store: Store, setup: str, kind: str) -> None:

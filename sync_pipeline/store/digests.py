@@ -22,7 +22,7 @@ MOST_WAITING = 10
 """Digests of one subscription that wait for a destination: until one of them is sent, changes gather for the next."""
 
 
-class Change(NamedTuple):
+class DeliveredRecord(NamedTuple):
     """A record that was written to its target."""
 
     entity: str
@@ -35,7 +35,7 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class DigestScope:
     """Which deliveries a subscription is about."""
 
     kinds: Collection[tuple[str, str]]
@@ -46,11 +46,11 @@ class Wanted:
     """Ids and names; none = all."""
 
 
-class Found(NamedTuple):
+class DigestContent(NamedTuple):
     """What was delivered since the last digest."""
 
     counts: dict[tuple[str, str], int]
-    first: list[Change]
+    first: list[DeliveredRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,12 @@ class Gathering:
 
     name: str
     destinations: Sequence[str]
-    wanted: Wanted
+    wanted: DigestScope
     since: datetime | None
     """A digest is due when it was last looked before then; None: when the oldest change is from before ``window``."""
     window: datetime
     shown: int
-    message: Callable[[Found], tuple[str, str]]
+    message: Callable[[DigestContent], tuple[str, str]]
     """Title and text."""
 
 
@@ -118,13 +118,13 @@ def begin(store: Store, pair: str, name: str, now: datetime) -> None:
             _move_on(store, tx, pair, name, newest, now)
 
 
-def delivered_since(store: Store, pair: str, wanted: Wanted, since: datetime, shown: int) -> Found:
+def delivered_since(store: Store, pair: str, wanted: DigestScope, since: datetime, shown: int) -> DigestContent:
     """What a digest would contain if its subscription had started then."""
     first = select(func.min(deliveries.c.id)).where(deliveries.c.at >= since)
     with store.reading() as tx:
         after = tx.scalar(first)
         newest = tx.scalar(select(func.max(deliveries.c.id)))
-        return Found({}, []) if after is None else _changes(tx, pair, wanted, shown, (after - 1, newest or 0))
+        return DigestContent({}, []) if after is None else _changes(tx, pair, wanted, shown, (after - 1, newest or 0))
 
 
 def waiting_digests(store: Store, pair: str, now: datetime) -> list[Digest]:
@@ -225,7 +225,7 @@ def _is_full(tx: Connection, pair: str, asked: Gathering) -> bool:
     return any(count >= MOST_WAITING for count in tx.scalars(counts.group_by(digests.c.destination)))
 
 
-def _changes(tx: Connection, pair: str, wanted: Wanted, shown: int, between: tuple[int, int]) -> Found:
+def _changes(tx: Connection, pair: str, wanted: DigestScope, shown: int, between: tuple[int, int]) -> DigestContent:
     source = _source()
     conditions: list[ColumnElement[bool]] = [
         deliveries.c.id > between[0],
@@ -244,8 +244,8 @@ def _changes(tx: Connection, pair: str, wanted: Wanted, shown: int, between: tup
     counts = {(row[0], row[1]): row[2] for row in tx.execute(count)}
     names = (records.c.label, project_facts.c.name, project_facts.c.client_name)
     rows = select(*by, deliveries.c.source_id, *names, deliveries.c.at).select_from(source).where(*conditions)
-    first = [Change(*row) for row in tx.execute(rows.order_by(deliveries.c.id).limit(shown))] if counts else []
-    return Found(counts, first)
+    first = [DeliveredRecord(*row) for row in tx.execute(rows.order_by(deliveries.c.id).limit(shown))] if counts else []
+    return DigestContent(counts, first)
 
 
 def _source() -> FromClause:

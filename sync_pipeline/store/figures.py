@@ -69,7 +69,7 @@ class Figures(NamedTuple):
     cost: int | None
 
 
-class Budget(NamedTuple):
+class ProjectBudget(NamedTuple):
     """What a project may take, and what it has taken until a month, from its beginning."""
 
     budget: int | None
@@ -126,7 +126,7 @@ def sums_of_months(store: Store, pair: str, group: str | None, first: str, last:
         return [line_of(list(named), row) for row in tx.execute(statement.group_by(*named.values(), currency))]
 
 
-def budgets(store: Store, pair: str, last: str) -> dict[tuple[str | None, str | None], Budget]:
+def budgets(store: Store, pair: str, last: str) -> dict[tuple[str | None, str | None], ProjectBudget]:
     """By project and currency, what of budget and estimate was used until the end of a month."""
     m, p = project_months.c, project_facts.c
     of_project = func.sum(func.sum(m.seconds)).over(partition_by=m.project_id)
@@ -138,7 +138,7 @@ def budgets(store: Store, pair: str, last: str) -> dict[tuple[str | None, str | 
             for row in tx.execute(select(p.source_id, p.budget, p.estimate_seconds).where(p.connection == pair))
         }
         return {
-            (row[0] or None, row[1] or None): Budget(*limits.get(row[0], (None, None)), *row[2:])
+            (row[0] or None, row[1] or None): ProjectBudget(*limits.get(row[0], (None, None)), *row[2:])
             for row in tx.execute(sums)
         }
 

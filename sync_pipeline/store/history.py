@@ -39,7 +39,7 @@ class RecordHistory:
     """Whether there was more than was asked for; the newest are kept."""
 
 
-class History(EntityRows):
+class Histories(EntityRows):
     """The histories of the records of one entity of a pair."""
 
     def of_record(self, record: Known | None, source_id: str, limit: int) -> RecordHistory:

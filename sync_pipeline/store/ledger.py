@@ -17,7 +17,7 @@ from sync_pipeline.store.deliveries import Deliveries
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.events import Events
 from sync_pipeline.store.facts import delete_facts_of_deleted
-from sync_pipeline.store.history import History
+from sync_pipeline.store.history import Histories
 from sync_pipeline.store.loads import WHOLE, Loading, Loads
 from sync_pipeline.store.locks import LockForWrites, OnWait, lock
 from sync_pipeline.store.records import BEFORE_SWITCH_ON, LEFT_ALONE, SETTLED, TOMBSTONE, Records
@@ -64,9 +64,9 @@ class Ledger(Records, Deliveries):
         return Events(self.store, self.pair, self.entity)
 
     @property
-    def history(self) -> History:
+    def history(self) -> Histories:
         """What happened to single records."""
-        return History(self.store, self.pair, self.entity)
+        return Histories(self.store, self.pair, self.entity)
 
     @property
     def syncs(self) -> Syncs:

@@ -109,7 +109,7 @@ class EntryRow(NamedTuple):
     amount: int | None
 
 
-class Span(NamedTuple):
+class MonthSpan(NamedTuple):
     """What is asked for of one month."""
 
     month: str
@@ -129,7 +129,7 @@ class Freshness(NamedTuple):
     """How many days of each month were loaded before reports existed."""
 
 
-class Named(NamedTuple):
+class FilterChoice(NamedTuple):
     """What can be chosen."""
 
     key: str
@@ -216,7 +216,7 @@ class PeriodFigures:
             found = tx.execute(statement.group_by(_MONTH_OF_LOAD).order_by(_MONTH_OF_LOAD))
             return {row[0]: row[1] for row in found if row[0]}
 
-    def names(self) -> dict[str, list[Named]]:
+    def names(self) -> dict[str, list[FilterChoice]]:
         """Clients, projects and people to choose from, by name."""
         pairs = {
             "client": (project_facts, project_facts.c.client_id, project_facts.c.client_name),
@@ -225,7 +225,7 @@ class PeriodFigures:
         }
         with self._store.reading() as tx:
             return {
-                kind: [Named(*row) for row in tx.execute(_choices(self._pair, *columns))]
+                kind: [FilterChoice(*row) for row in tx.execute(_choices(self._pair, *columns))]
                 for kind, columns in pairs.items()
             }
 
@@ -264,7 +264,7 @@ class PeriodFigures:
             return [project.not_in(mine.where(project_facts.c.client_id.isnot(None)))]
         return [project.in_(mine.where(project_facts.c.client_id == wanted.client))]
 
-    def _counts(self, tx: Connection, wanted: Selection, spans: Sequence[Span]) -> dict[str, int]:
+    def _counts(self, tx: Connection, wanted: Selection, spans: Sequence[MonthSpan]) -> dict[str, int]:
         """How many entries each month has."""
         if wanted.person is not None and wanted.week is not None:
             of_months = {span.month: select(func.count()).where(*self._of_entries(wanted, span)) for span in spans}
@@ -274,21 +274,21 @@ class PeriodFigures:
         statement = select(source.c.month, count).where(*self._of(source, wanted))
         return {row[0]: row[1] for row in tx.execute(statement.group_by(source.c.month))}
 
-    def _spans(self, tx: Connection, wanted: Selection) -> list[Span]:
+    def _spans(self, tx: Connection, wanted: Selection) -> list[MonthSpan]:
         """From when to when each month is asked for, the newest first."""
         columns = (report_periods.c.name, report_periods.c.starts_at, report_periods.c.ends_at)
         mine = select(*columns).where(report_periods.c.connection == self._pair)
         months = mine.where(report_periods.c.kind == "month", *_within(report_periods.c.name, wanted))
-        spans = [Span(*row) for row in tx.execute(months.order_by(report_periods.c.name.desc()))]
+        spans = [MonthSpan(*row) for row in tx.execute(months.order_by(report_periods.c.name.desc()))]
         if wanted.week is None:
             return spans
         week = tx.execute(mine.where(report_periods.c.kind == "week", report_periods.c.name == wanted.week)).first()
         if week is None:
             return []
-        cut = [Span(span.month, max(span.first, week[1]), min(span.end, week[2])) for span in spans]
+        cut = [MonthSpan(span.month, max(span.first, week[1]), min(span.end, week[2])) for span in spans]
         return [span for span in cut if span.first < span.end]
 
-    def _of_entries(self, wanted: Selection, span: Span) -> list[ColumnElement[bool]]:
+    def _of_entries(self, wanted: Selection, span: MonthSpan) -> list[ColumnElement[bool]]:
         e = entry_facts.c
         chosen: dict[ColumnElement[Any], str | None] = {
             _PROJECT_OF_ENTRY: wanted.project,
@@ -300,7 +300,7 @@ class PeriodFigures:
         conditions += self._of_client(_PROJECT_OF_ENTRY, wanted)
         return [*conditions, *(column == value for column, value in chosen.items() if value is not None)]
 
-    def _entries_of(self, wanted: Selection, span: Span, offset: int, limit: int) -> Select[Any]:
+    def _entries_of(self, wanted: Selection, span: MonthSpan, offset: int, limit: int) -> Select[Any]:
         """A page of the entries of a span. What comes before it is passed over without looking up names."""
         e = entry_facts.c
         source = entry_facts if wanted.currency is None else _WITH_SETTINGS
@@ -327,7 +327,7 @@ class PeriodFigures:
             spans = self._spans(tx, wanted)
             if not spans:
                 return []
-            whole = Span("", spans[-1].first, spans[0].end)
+            whole = MonthSpan("", spans[-1].first, spans[0].end)
             weeks = select(week.label("week"), _ROUNDED.label("rounded"), billable.label("billable"))
             found = weeks.select_from(_WITH_SETTINGS).where(*self._of_entries(wanted, whole)).subquery()
             sums = [func.count(), _total(found.c.rounded), _total(found.c.billable)]

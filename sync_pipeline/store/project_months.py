@@ -141,7 +141,7 @@ _MIXED = text("""
 """)
 
 
-class Difference(NamedTuple):
+class MonthDifference(NamedTuple):
     """A month whose figures differ from the sums of its entries."""
 
     month: str | None
@@ -152,10 +152,10 @@ class Difference(NamedTuple):
     """0 where there is no figure at all."""
 
 
-def differences(store: Store, pair: str) -> list[Difference]:
+def differences(store: Store, pair: str) -> list[MonthDifference]:
     """The months whose figures differ from the sums of their entries; none, unless something is wrong."""
     with store.reading() as tx:
-        return [Difference(*row) for row in tx.execute(_DIFFERENCES, {"pair": pair})]
+        return [MonthDifference(*row) for row in tx.execute(_DIFFERENCES, {"pair": pair})]
 
 
 def mixed_currencies(store: Store, pair: str) -> list[tuple[str, str]]:

@@ -33,7 +33,7 @@ class SetupVersion:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SetupChange:
     """Who makes a version, when, and what is different in it."""
 
     by: str
@@ -90,7 +90,7 @@ def list_versions(store: Store, name: str, limit: int = 100) -> list[SetupVersio
         return [SetupVersion(*row) for row in rows]
 
 
-def put_current(store: Store, name: str, document: str, change: Change, *, expected: int) -> int:
+def put_current(store: Store, name: str, document: str, change: SetupChange, *, expected: int) -> int:
     """Store a version that takes effect immediately; returns its number.
 
     ``expected`` is the number of the version it was made from, 0 for none: ChangedMeanwhile when another one is current.
@@ -99,7 +99,7 @@ def put_current(store: Store, name: str, document: str, change: Change, *, expec
         return put_current_in(tx, name, document, change, expected=expected)
 
 
-def put_current_in(tx: Connection, name: str, document: str, change: Change, *, expected: int) -> int:
+def put_current_in(tx: Connection, name: str, document: str, change: SetupChange, *, expected: int) -> int:
     """The same within the caller's transaction."""
     current = setup_versions.c.name == name, setup_versions.c.state == "current"
     found = tx.scalar(select(setup_versions.c.id).where(*current).with_for_update()) or 0
@@ -111,7 +111,7 @@ def put_current_in(tx: Connection, name: str, document: str, change: Change, *, 
 
 
 def put_draft(
-    store: Store, name: str, document: str, change: Change, *, base_id: int | None, expected: int | None
+    store: Store, name: str, document: str, change: SetupChange, *, base_id: int | None, expected: int | None
 ) -> int:
     """Store a draft in place of the one there is; returns its number. ``expected`` is that one's, None for none."""
     with store.writing() as tx:
@@ -134,7 +134,9 @@ def remove_draft_in(tx: Connection, name: str, expected: int) -> bool:
     return bool(tx.execute(delete(setup_versions).where(*draft)).rowcount)
 
 
-def _insert(tx: Connection, name: str, state: State, document: str, change: Change, base_id: int | None = None) -> int:
+def _insert(
+    tx: Connection, name: str, state: State, document: str, change: SetupChange, base_id: int | None = None
+) -> int:
     row = {"name": name, "state": state, "document": document, "base_id": base_id, **asdict(change)}
     try:
         return int(tx.execute(setup_versions.insert().values(row).returning(setup_versions.c.id)).scalar_one())

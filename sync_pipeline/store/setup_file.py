@@ -23,7 +23,7 @@ from sync_pipeline.settings import SETUP, Settings, notice, read_setup, retired,
 from sync_pipeline.store.audit import note_in, system_user
 from sync_pipeline.store.engine import Store, existing_store, open_store
 from sync_pipeline.store.setup import (
-    Change,
+    SetupChange,
     SetupVersion,
     has_versions,
     imported_version,
@@ -104,7 +104,7 @@ def _imported(settings: Settings) -> tuple[int, str]:
     def import_setup(tx: Connection) -> None:
         nonlocal is_imported
         by, at = f"{system_user()} (terminal)", utc_now()
-        change = Change(by, at, f"imported from {file.name}", checksum(document))
+        change = SetupChange(by, at, f"imported from {file.name}", checksum(document))
         put_current_in(tx, settings.setup_name, document, change, expected=0)
         note_in(tx, by, "set-up imported", file.name, at)
         is_imported = True

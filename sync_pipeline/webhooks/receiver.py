@@ -72,7 +72,7 @@ SIGNED_BUSY = 429
 """Of a vendor that signs: some documents of HighLevel say that it sends again after this alone."""
 
 
-class Refused(Exception):
+class RefusedDelivery(Exception):
     """The delivery changes nothing; ``reason`` is one of REFUSALS."""
 
     def __init__(self, reason: str) -> None:
@@ -104,9 +104,9 @@ class Receiver:
         options: ReceiverOptions,
         now: Callable[[], datetime],
         clock: Callable[[], float],
-        metrics: Metrics | None = None,
+        metrics: ReceiverMetrics | None = None,
     ) -> None:
-        self.metrics = metrics or Metrics()
+        self.metrics = metrics or ReceiverMetrics()
         self._hooks = hooks
         self.options = options
         self._now = now
@@ -184,7 +184,7 @@ class Receiver:
         self.metrics.received.inc()
         try:
             news = await take(request)
-        except Refused as refused:
+        except RefusedDelivery as refused:
             self.metrics.refused.labels(refused.reason).inc()
             if refused.reason == "busy":
                 return JSONResponse({"refused": "busy"}, busy, {"Retry-After": RETRY_AFTER_SECONDS})
@@ -210,38 +210,38 @@ class Receiver:
         hook = await self._verify(request)
         kind = request.headers.get(EVENT, "")
         if EVENT_NAME.fullmatch(kind) is None:
-            raise Refused("event")
+            raise RefusedDelivery("event")
         raw = await self._body(request)
         return await self._keep(self._received(hook, kind, raw))
 
     async def _take_signed(self, request: Request) -> bool:
         signed, event = await self._at_signed(request.path_params["secret"]), request.path_params["event"]
         if SIGNED_EVENT.fullmatch(event) is None:
-            raise Refused("event")
+            raise RefusedDelivery("event")
         signature = request.headers.get(signed.facts.signature, "")
         if signature in ("", signed.facts.unsigned):
-            raise Refused("unsigned")
+            raise RefusedDelivery("unsigned")
         raw = await self._body(request)
         if not signed.accepts(raw, signature):
-            raise Refused("signature")
+            raise RefusedDelivery("signature")
         body = _parsed(raw)
         if signed.is_stale(body, self._now()):
-            raise Refused("stale")
+            raise RefusedDelivery("stale")
         if signed.company and body.get("companyId") not in (None, signed.company):
-            raise Refused("other_workspace")
+            raise RefusedDelivery("other_workspace")
         return await self._keep_signed(signed, event, body, raw)
 
     async def _at_signed(self, secret: str) -> Signed:
         """How the delivery is recognized, when its address is the secret one."""
         signed = self.options.signed
         if signed is None or len(secret) > MAX_SECRET:
-            raise Refused("path")
+            raise RefusedDelivery("path")
         try:
             _, is_fitting = await self._known_hooks.find(SIGNED, lambda hook: hook is not None and hook.is_at(secret))
         except HooksUnreadable:
-            raise Refused("busy") from None
+            raise RefusedDelivery("busy") from None
         if not is_fitting:
-            raise Refused("path")
+            raise RefusedDelivery("path")
         return signed
 
     async def _keep_signed(self, signed: Signed, event: str, body: dict[str, Any], raw: bytes) -> bool:
@@ -261,27 +261,27 @@ class Receiver:
 
     async def _keep(self, received: Received) -> bool:
         if self._inbox is None:
-            raise Refused("busy")
+            raise RefusedDelivery("busy")
         try:
             return await self._inbox.put(received)
         except Busy:
-            raise Refused("busy") from None
+            raise RefusedDelivery("busy") from None
 
     async def _verify(self, request: Request) -> str:
         """The name of the hook by which a delivery came in."""
         asked = request.path_params
         if asked["workspace"] != self.options.workspace:
-            raise Refused("workspace")
+            raise RefusedDelivery("workspace")
         name, secret = str(asked["hook"]), asked["secret"]
         token = request.headers.get(SIGNATURE, "")
         if not self._hooks.knows(name) or max(len(secret), len(token)) > MAX_SECRET:
-            raise Refused("path")
+            raise RefusedDelivery("path")
         try:
             hook, is_fitting = await self._known_hooks.find(name, lambda hook: self._fits(hook, secret, token))
         except HooksUnreadable:
-            raise Refused("busy") from None
+            raise RefusedDelivery("busy") from None
         if not is_fitting:
-            raise Refused("signature" if hook is not None and hook.is_at(secret) else "path")
+            raise RefusedDelivery("signature" if hook is not None and hook.is_at(secret) else "path")
         return name
 
     def _fits(self, hook: Hook | None, secret: str, token: str) -> bool:
@@ -294,21 +294,21 @@ class Receiver:
 
     async def _body(self, request: Request) -> bytes:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise Refused("content_type")
+            raise RefusedDelivery("content_type")
         length = request.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self.options.max_body:
-            raise Refused("too_large")
+            raise RefusedDelivery("too_large")
         body = bytearray()
         try:
             async for part in request.stream():
                 body += part
                 self._reading += len(part)
                 if len(body) > self.options.max_body:
-                    raise Refused("too_large")
+                    raise RefusedDelivery("too_large")
                 if self._reading > self.options.limits.bytes:
-                    raise Refused("busy")
+                    raise RefusedDelivery("busy")
         except ClientDisconnect:
-            raise Refused("incomplete") from None
+            raise RefusedDelivery("incomplete") from None
         finally:
             self._reading -= len(body)
         return bytes(body)
@@ -318,7 +318,7 @@ class Receiver:
         entity, source_id = self._hooks.events.about(kind, body)
         content = _content(kind, source_id, body)
         if body.get("workspaceId") not in (None, self.options.workspace):
-            raise Refused("other_workspace")
+            raise RefusedDelivery("other_workspace")
         return Received(content, kind, entity, source_id, raw.decode(), self._now(), hook)
 
     async def _open_counts(self) -> dict[str, int] | None:
@@ -337,9 +337,9 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        raise Refused("not_json") from None
+        raise RefusedDelivery("not_json") from None
     if not isinstance(body, dict):
-        raise Refused("not_json")
+        raise RefusedDelivery("not_json")
     return body
 
 
@@ -347,7 +347,7 @@ def _content(kind: str, source_id: str | None, body: dict[str, Any]) -> str:
     try:
         return content_id(kind, source_id, body)
     except orjson.JSONEncodeError:  # nested too deeply to be written
-        raise Refused("not_json") from None
+        raise RefusedDelivery("not_json") from None
 
 
 Renewed = Callable[[], tuple[HookStore, ReceiverOptions] | None]
@@ -436,7 +436,7 @@ def build_app(current: Current) -> Starlette:
 _PREFIX = "sync_pipeline_webhooks"
 
 
-class Metrics:
+class ReceiverMetrics:
     """The figures of one receiver, for Prometheus, in a registry of their own."""
 
     def __init__(self) -> None:

@@ -29,7 +29,7 @@ LONGEST_NAME = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class HookRow:
     """One webhook, for people: no address, no token."""
 
     event: str
@@ -45,7 +45,7 @@ class Row:
 class Registered:
     """What ``register`` did and found."""
 
-    hooks: list[Row] = field(default_factory=list)
+    hooks: list[HookRow] = field(default_factory=list)
     not_subscribed: list[str] = field(default_factory=list)
     """Events without a webhook; polling and re-scans find those changes."""
     failures: dict[str, str] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Registered:
         self.exit_code = self.exit_code or error.exit_code
         self.refusal = self.refusal or str(error)
         if hook_id:
-            self.hooks.append(Row(event, hook_id, "failed", problem=why))
+            self.hooks.append(HookRow(event, hook_id, "failed", problem=why))
         else:
             self.not_subscribed.append(event)
             self.failures[event] = why
@@ -133,7 +133,7 @@ class Registrar:
         """Where an add-on's manifest sends its webhooks; the same at every call."""
         return self._url(self._hook(ADDON))
 
-    def _tend(self, event: str, found: Sequence[Webhook], wishes: Wishes) -> Row:
+    def _tend(self, event: str, found: Sequence[Webhook], wishes: Wishes) -> HookRow:
         # Two at our address come from a create with a lost answer: one is enough.
         webhook, *doubles = sorted(found, key=lambda one: not one.is_working)
         for double in doubles:
@@ -148,13 +148,13 @@ class Registrar:
         if wishes.rotate:
             webhook, action = self.session.call(self._api.rotate, webhook.id), "rotated"
         self._learn(hook, webhook)
-        return Row(event, webhook.id, action, problem=webhook.problem)
+        return HookRow(event, webhook.id, action, problem=webhook.problem)
 
-    def _create(self, event: str) -> Row:
+    def _create(self, event: str) -> HookRow:
         hook = self._hook(event)  # kept before Clockify knows it: a crash in between is found again by its path
         webhook = self._post(hook)
         self._learn(hook, webhook)
-        return Row(event, webhook.id, "created", problem=webhook.problem)
+        return HookRow(event, webhook.id, "created", problem=webhook.problem)
 
     def _post(self, hook: Hook) -> Webhook:
         try:
@@ -282,19 +282,19 @@ def _mark(users: Sequence[str]) -> str:
     return hashlib.sha256(" ".join(users).encode()).hexdigest()[:16]
 
 
-def list_hooks(session: Session, hooks: HookStore) -> list[Row]:
+def list_hooks(session: Session, hooks: HookStore) -> list[HookRow]:
     """Every webhook of the workspace and whether it delivers. No secret is read, so it works when the key is lost."""
     workspace, names = session.clockify.account.workspace, set(hooks.names())
     found = session.call(session.clockify.webhooks.list)
     rows = [
-        Row(one.event, one.id, "listed", one.event in names and _has_our_form(one, workspace), one.problem)
+        HookRow(one.event, one.id, "listed", one.event in names and _has_our_form(one, workspace), one.problem)
         for one in sorted(found, key=lambda one: (one.event, one.id))
     ]
     _note(session, [row for row in rows if row.ours], names - {ADDON})
     return rows
 
 
-def _note(session: Session, ours: Sequence[Row], names: set[str]) -> None:
+def _note(session: Session, ours: Sequence[HookRow], names: set[str]) -> None:
     """Note which of our webhooks do not deliver, for an alert."""
     missing = sorted(names - {row.event for row in ours})
     found = [f"Clockify does not have {', '.join(missing)}"] if missing else []
@@ -302,7 +302,7 @@ def _note(session: Session, ours: Sequence[Row], names: set[str]) -> None:
     note_finding(session, WEBHOOKS, "; ".join(found), keep_ok=bool(names))
 
 
-def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) -> list[Row]:
+def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) -> list[HookRow]:
     """Delete these webhooks, or all of ours, and forget their secrets.
 
     With ``ids`` no secret is read, so it works when the key is lost.
@@ -323,7 +323,7 @@ def remove_hooks(session: Session, hooks: HookStore, ids: Sequence[str] = ()) ->
         for name in hooks.names():
             hooks.remove(name)
         note_finding(session, WEBHOOKS, "")
-    return [Row(one.event, one.id, "removed", ours=not ids) for one in removed]
+    return [HookRow(one.event, one.id, "removed", ours=not ids) for one in removed]
 
 
 def registered_at(session: Session, hooks: HookStore) -> str:

@@ -18,7 +18,7 @@ from itertools import count
 from sqlalchemy import Engine, delete, event
 
 from sync_pipeline.alerts.destinations import PLACE
-from sync_pipeline.alerts.messenger import Answer, Message
+from sync_pipeline.alerts.messenger import Message, MessageResult
 from sync_pipeline.alerts.sending import send_alerts
 from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.session.secrets import Vault
@@ -60,13 +60,13 @@ def ticks(session: Session, hour: int) -> None:
             send_alerts(session, send=post)
 
 
-def post(vault: Vault, name: str, message: Message) -> Answer:  # noqa: ARG001  # as destinations.send_to
+def post(vault: Vault, name: str, message: Message) -> MessageResult:  # noqa: ARG001  # as destinations.send_to
     """Send it to the sink."""
     step()
     body = json.dumps({"title": message.title, "message": message.body}).encode()
     urllib.request.urlopen(urllib.request.Request(os.environ["SINK"], body)).close()  # ours
     step()
-    return Answer()
+    return MessageResult()
 
 
 _left = 0

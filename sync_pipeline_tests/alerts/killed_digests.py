@@ -14,7 +14,7 @@ from functools import partial
 from itertools import count
 
 from sync_pipeline.alerts.destinations import PLACE
-from sync_pipeline.alerts.messenger import Answer, Message
+from sync_pipeline.alerts.messenger import Message, MessageResult
 from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.session.secrets import Vault
 from sync_pipeline.session.session import Session
@@ -49,14 +49,14 @@ def news(session: Session, number: int) -> None:
         deliver(session, 2, f"round{number}-")
 
 
-def post(vault: Vault, name: str, message: Message) -> Answer:  # noqa: ARG001  # as destinations.send_to
+def post(vault: Vault, name: str, message: Message) -> MessageResult:  # noqa: ARG001  # as destinations.send_to
     """Send it to the sink."""
     killed.step()
     body = json.dumps({"title": message.title, "message": message.body}).encode()
     request = urllib.request.Request(os.environ["SINK"], body, {"Idempotency-Key": message.key})  # ours
     urllib.request.urlopen(request).close()
     killed.step()
-    return Answer()
+    return MessageResult()
 
 
 if __name__ == "__main__":

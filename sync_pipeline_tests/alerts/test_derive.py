@@ -13,7 +13,7 @@ from sync_pipeline.alerts.derive import (
     INHIBITED_BY,
     STALE,
     CredentialFact,
-    Facts,
+    PipelineFacts,
     derive,
 )
 from sync_pipeline.alerts.kinds import KINDS, path_of, title_of
@@ -26,7 +26,7 @@ from sync_pipeline.store.syncs import Failing, Sync
 
 NOW = datetime(2026, 11, 25, 15, 7, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-FACTS = Facts(now=NOW, entities=("users", "projects"), is_live=True, live_since=NOW - DAY)
+FACTS = PipelineFacts(now=NOW, entities=("users", "projects"), is_live=True, live_since=NOW - DAY)
 
 
 def health(system: str, code: str, ago: timedelta = HOUR) -> dict[str, Health]:

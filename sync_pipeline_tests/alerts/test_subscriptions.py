@@ -16,7 +16,7 @@ from sync_pipeline.alerts import destinations
 from sync_pipeline.alerts.configuration import configured
 from sync_pipeline.alerts.current import open_alerts
 from sync_pipeline.alerts.destinations import add, remove
-from sync_pipeline.alerts.messenger import Answer, Message
+from sync_pipeline.alerts.messenger import Message, MessageResult
 from sync_pipeline.alerts.sending import send_alerts
 from sync_pipeline.clock import clock_from
 from sync_pipeline.errors import ConfigError
@@ -87,13 +87,13 @@ def quick_tick(session: Session, after: timedelta) -> str:
         return str(send_alerts(session, send=post))
 
 
-def post(vault: Vault, name: str, message: Message) -> Answer:
+def post(vault: Vault, name: str, message: Message) -> MessageResult:
     """Send a message to a sink from this process."""
     kept = credentials.get(vault.store, vault.keyring, destinations.PLACE, name) or {}
     body = {"title": message.title, "message": message.body}
     url = kept["address"].replace("json:", "http:")
     answer = httpx.post(url, json=body, headers={"Idempotency-Key": message.key}, trust_env=False)
-    return Answer(problem="" if answer.is_success else f"it answered {answer.status_code}")
+    return MessageResult(problem="" if answer.is_success else f"it answered {answer.status_code}")
 
 
 def news(session: Session, after: timedelta, count: int, project: str = "p1", kind: str = "create") -> None:

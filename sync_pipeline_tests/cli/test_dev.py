@@ -18,7 +18,7 @@ import pytest
 
 from sync_pipeline.cli.dev import SyncNews
 from sync_pipeline.clock import unix_time
-from sync_pipeline.console.server import Options, running
+from sync_pipeline.console.server import ConsoleOptions, running
 from sync_pipeline.console.sign_in_links import fresh_link
 from sync_pipeline.defs.reload import Place, reload_definitions
 from sync_pipeline.hosting import dev
@@ -240,7 +240,7 @@ def test_without_a_console_the_ui_signs_in_itself(tmp_path: Path) -> None:
         assert reload_definitions(ui, lambda: fresh_link(home, unix_time))
         assert not reload_definitions(ui, lambda: None)
         with running(
-            SetupService("Ana (console)", root=tmp_path, environ={"SYNC_HOME": str(home)}), Options(port=0)
+            SetupService("Ana (console)", root=tmp_path, environ={"SYNC_HOME": str(home)}), ConsoleOptions(port=0)
         ) as console:
             assert fresh_link(home, unix_time).startswith(console.url)  # a console of its own continues next to it
         end(us, signal.SIGINT)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.console.server import Options, running
+from sync_pipeline.console.server import ConsoleOptions, running
 from sync_pipeline.setup.system_details import system_details
 from sync_pipeline.store.credentials import WEBHOOK, put
 from sync_pipeline_tests.cli.shell import Shell, shell_for
@@ -34,7 +34,7 @@ def shell(us: Team) -> Iterator[Shell]:
 @contextmanager
 def console(us: Team) -> Iterator[Browser]:
     """A browser that is signed in to the console of that home."""
-    with running(desk_of(us), Options(port=0)) as served, browsing(served) as found:
+    with running(desk_of(us), ConsoleOptions(port=0)) as served, browsing(served) as found:
         found.sign_in()
         yield found
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from sync_pipeline.connectors.clockify.api import Clockify
 from sync_pipeline.connectors.clockify.canonical import from_list, from_report
-from sync_pipeline.connectors.clockify.entries import ZONES_PAD, Choice, choose
+from sync_pipeline.connectors.clockify.entries import ZONES_PAD, ReaderChoice, choose
 from sync_pipeline.connectors.clockify.source import ClockifySource
 from sync_pipeline.connectors.http import ApiClient
 from sync_pipeline.connectors.ports import Expected
@@ -364,7 +364,7 @@ def test_the_cheaper_reader_is_chosen(
 
 def test_the_choice_is_reported(shared_sandbox: Running) -> None:
     """The caller learns which reader was chosen, its cost, and why."""
-    reported: list[Choice] = []
+    reported: list[ReaderChoice] = []
 
     async def work() -> None:
         async with clockify_at(shared_sandbox, on_choice=reported.append) as client:

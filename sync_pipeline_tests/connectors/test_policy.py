@@ -12,8 +12,8 @@ from sync_pipeline.connectors.policy import (
     AttemptResult,
     Body,
     Failure,
+    PolicyRule,
     RetryTable,
-    Rule,
     decide,
 )
 from sync_pipeline.connectors.profile import load_profile
@@ -99,7 +99,7 @@ def test_every_row_is_alive(table: RetryTable, covered: list[str]) -> None:
     assert [rule.message for rule in dead if rule not in LAST_ROWS] == covered
 
 
-def described_by(rule: Rule) -> AttemptResult:
+def described_by(rule: PolicyRule) -> AttemptResult:
     """An attempt that a row is about."""
     method = rule.methods[0] if rule.methods else "GET"
     return AttemptResult(method, rule.status, rule.code, rule.body, rule.failure)

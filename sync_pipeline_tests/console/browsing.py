@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from sync_pipeline.console.server import Options, RunningConsole, running
+from sync_pipeline.console.server import ConsoleOptions, RunningConsole, running
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.scenarios.developing import free_port, local_client
 
@@ -190,6 +190,6 @@ def browsing(console: RunningConsole) -> Iterator[Browser]:
 def consoling(home: Path, time: Time | None = None, **environ: str) -> Iterator[RunningConsole]:
     """A console on a home of its own, with nothing but these variables in its environment."""
     variables = {"SYNC_HOME": str(home), "SYNC_SANDBOX_PORT": str(free_port()), **environ}
-    options = Options(port=0, **({} if time is None else {"clock": time}))  # type: ignore[arg-type]  # a clock is callable
+    options = ConsoleOptions(port=0, **({} if time is None else {"clock": time}))  # type: ignore[arg-type]  # a clock is callable
     with running(SetupService("Ana (console)", root=home.parent, environ=variables), options) as found:
         yield found

@@ -19,7 +19,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from sync_pipeline.console.dagster import gated
-from sync_pipeline.console.server import Options, RunningConsole, sign_in_at
+from sync_pipeline.console.server import ConsoleOptions, RunningConsole, sign_in_at
 from sync_pipeline.console.sharing import SignIn
 from sync_pipeline.console.site import site_of
 from sync_pipeline.console.work import TEST
@@ -190,7 +190,7 @@ def test_work_of_one_is_seen_at_the_other(two: Two) -> None:
     found = {"begun_at": at.isoformat(), "findings": [], "systems": ["clockify"], "problem": "", "is_done": False}
     with first.setup.store() as store, ExitStack() as held:
         assert console_work.take(store, "", TEST, held)
-        console_work.note(store, "", TEST, console_work.Progress(at, found))
+        console_work.note(store, "", TEST, console_work.WorkProgress(at, found))
         for number in (0, 1):
             shown = two.use(number).get("/connections/progress")
             assert (shown.headers["x-under-way"], "0 findings so far" in shown.text) == ("yes", True)
@@ -380,7 +380,7 @@ def ui(shared_two: Two) -> Iterator[tuple[int, SignIn]]:
     settings = shared_two.consoles[0].console.setup.settings()
     settings = replace(settings, user_header="x-forwarded-user", user_roles=("ana=admin", "*=viewer"))
     site = site_of(settings, "https://dagster.example", "SYNC_DAGSTER_URL")
-    one, two = (sign_in_at(site, each.console.setup, settings, Options(), "") for each in shared_two.consoles)
+    one, two = (sign_in_at(site, each.console.setup, settings, ConsoleOptions(), "") for each in shared_two.consoles)
     listener = listen("127.0.0.1", 0, "", "")
     server = bounded_server("ui", gated(_ui, site, one), ServerLimits(), websockets=True, proxy_headers=False)
     with in_thread(server, listener, "ui"):

@@ -13,7 +13,7 @@ import playwright.sync_api
 import pytest
 from playwright.sync_api import expect
 
-from sync_pipeline.console.times import Reader
+from sync_pipeline.console.times import TimePreferences
 from sync_pipeline.sandbox.embedded import control
 from sync_pipeline.setup.sandbox_lab import EXPERIMENTS
 from sync_pipeline.setup.service import SetupService
@@ -47,15 +47,15 @@ def service(browser: Browser) -> SetupService:
 @pytest.mark.parametrize(
     ("reader", "now", "clock"),
     [
-        (Reader(), None, "2026-01-05 20:30 UTC"),
-        (Reader(), AT, "20:30 UTC"),
-        (Reader("Asia/Kolkata"), None, "2026-01-06 02:00 IST"),
-        (Reader("Asia/Kolkata", "eu"), AT.replace(hour=10), "06.01.2026 02:00"),
-        (Reader("Asia/Kolkata", "eu"), AT, "02:00"),
-        (Reader("America/New_York", "us"), None, "01/05/2026 15:30 EST"),
+        (TimePreferences(), None, "2026-01-05 20:30 UTC"),
+        (TimePreferences(), AT, "20:30 UTC"),
+        (TimePreferences("Asia/Kolkata"), None, "2026-01-06 02:00 IST"),
+        (TimePreferences("Asia/Kolkata", "eu"), AT.replace(hour=10), "06.01.2026 02:00"),
+        (TimePreferences("Asia/Kolkata", "eu"), AT, "02:00"),
+        (TimePreferences("America/New_York", "us"), None, "01/05/2026 15:30 EST"),
     ],
 )
-def test_a_moment_in_the_zone_that_was_chosen(reader: Reader, now: datetime | None, clock: str) -> None:
+def test_a_moment_in_the_zone_that_was_chosen(reader: TimePreferences, now: datetime | None, clock: str) -> None:
     """With its day, but for today; today is that of the zone."""
     assert reader.clock(AT, now) == clock
 

@@ -30,7 +30,7 @@ from sync_pipeline.hosting.liveness import PROCESS_TAG, close_orphans, process_o
 from sync_pipeline.hosting.queue import BULK, URGENT
 from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import is_dead
-from sync_pipeline.store.setup import Change, put_current
+from sync_pipeline.store.setup import SetupChange, put_current
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Json, Team, clean_environ, team
 from sync_pipeline_tests.hosting.test_launcher import BATCH, changes_job, found
@@ -167,7 +167,7 @@ def test_urgent_runs_come_first_and_a_running_worker_maps_by_the_new_set_up(flee
 
     mapped = "mappings: {time_entries: {fields: {description: {transform: [upper]}}}}"
     with fleet.us.session() as session:
-        put_current(session.store, "", mapped, Change("ann", session.now(), ""), expected=0)
+        put_current(session.store, "", mapped, SetupChange("ann", session.now(), ""), expected=0)
     assert fleet.ended(fleet.queue("in capitals")) is dg.DagsterRunStatus.SUCCESS
     assert "IN CAPITALS" in fleet.delivered()
 

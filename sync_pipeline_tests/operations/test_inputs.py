@@ -10,7 +10,7 @@ import pytest
 
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.operations.catalogue import Operation, operation, operations
-from sync_pipeline.operations.inputs import Form, formed
+from sync_pipeline.operations.inputs import OperationCall, formed
 from sync_pipeline_tests.clockify_contract import Contract, Exchange, corrected, errata, facts
 from sync_pipeline_tests.highlevel_contract import FORM, HOST, HighLevelContract, corrections
 from sync_pipeline_tests.highlevel_contract import corrected as corrected_documents
@@ -26,7 +26,7 @@ def contracts() -> dict[str, Contract]:
     }
 
 
-def exchange_of(form: Form) -> Exchange:
+def exchange_of(form: OperationCall) -> Exchange:
     """The request as a vendor would see it."""
     one = form.operation
     path, _, query = form.path.partition("?")

@@ -17,13 +17,13 @@ from sync_pipeline.connectors.http import MAY_BE_GONE, ApiClient, ClientOptions,
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.paging import Page, Record, by_number, rows_of, unshifted
-from sync_pipeline.connectors.policy import FIRST_ROWS, LAST_ROWS, Action, Rule
+from sync_pipeline.connectors.policy import FIRST_ROWS, LAST_ROWS, Action, PolicyRule
 from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.registry import Vendor, register, unregister
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import Request
 from sync_pipeline.mapping.spec import EntitySpec
-from sync_pipeline.mapping.systems import Kind, SystemFacts
+from sync_pipeline.mapping.systems import RecordKind, SystemDescription
 from sync_pipeline.settings import Settings
 from sync_pipeline_tests.harness import Json
 
@@ -34,8 +34,8 @@ THINGS, THING = "/{kind}", "/{kind}/{id}"
 FIX = "Check the address of Tiny."
 RULES = (
     *FIRST_ROWS,
-    Rule(Action.GONE, "no such record", status=404, methods=("GET", "DELETE")),
-    Rule(Action.REJECT, "refused: {detail}", status=422),
+    PolicyRule(Action.GONE, "no such record", status=404, methods=("GET", "DELETE")),
+    PolicyRule(Action.REJECT, "refused: {detail}", status=422),
     *LAST_ROWS,
 )
 
@@ -142,8 +142,8 @@ def serving() -> Iterator[Tiny]:
         server.server_close()
 
 
-THING_FACTS = Kind(("ref", "name", "note"), {"ref": "a thing is found by it"})
-FACTS = SystemFacts("Tiny", kinds={"things": THING_FACTS})
+THING_FACTS = RecordKind(("ref", "name", "note"), {"ref": "a thing is found by it"})
+FACTS = SystemDescription("Tiny", kinds={"things": THING_FACTS})
 
 
 class TinyAccount:

@@ -11,8 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from sync_pipeline.cli import cli
-from sync_pipeline.console.server import Options as ConsoleOptions
-from sync_pipeline.console.server import running
+from sync_pipeline.console.server import ConsoleOptions, running
 from sync_pipeline.settings import SETTINGS
 from sync_pipeline.setup import trial
 from sync_pipeline.setup.approvals import ApprovalRequest, requests

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.console.server import Options, RunningConsole
+from sync_pipeline.console.server import ConsoleOptions, RunningConsole
 from sync_pipeline.console.server import running as console_running
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.session import open_session
@@ -224,7 +224,7 @@ def test_the_path_in_the_console_shows_no_secret(
     clock = BrokenClock()
     environ = {name: value for name, value in shell.environ.items() if value is not None}
     setup = SetupService("Ana (console)", root=shell.root, environ=environ, now=clock)
-    with console_running(setup, Options(port=0)) as console, browsing(console) as browser:
+    with console_running(setup, ConsoleOptions(port=0)) as console, browsing(console) as browser:
         _listen_to_everything(caplog)
         hunt.look("reprs", repr(console))
         _sign_in(console, browser, hunt)

@@ -12,7 +12,7 @@ from sync_pipeline.session.secrets import CLOCKIFY_KEY, SNAPSHOTS_KEY
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.engine import open_store
-from sync_pipeline.store.setup import Change, put_current, version_in
+from sync_pipeline.store.setup import SetupChange, put_current, version_in
 from sync_pipeline_tests import harness
 from sync_pipeline_tests.harness import Team
 
@@ -65,7 +65,7 @@ def write_document(settings: Settings, document: str, **change: str) -> None:
     """Make a text the current set-up, whatever it holds, as an earlier version may have left it."""
     with closing(open_store(settings.store_url)) as store:
         now = version_in(store, settings.setup_name, "current")
-        made = Change("bob (test)", utc_now(), "written for a test", **change)
+        made = SetupChange("bob (test)", utc_now(), "written for a test", **change)
         put_current(store, settings.setup_name, document, made, expected=now.id if now else 0)
 
 

@@ -17,7 +17,7 @@ from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.ports import Operable
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, NotAuthorized, RejectedRecord, UnknownOutcome
 from sync_pipeline.operations.catalogue import known, operation, operations, search
-from sync_pipeline.operations.inputs import PAGE_SIZE, Form, formed
+from sync_pipeline.operations.inputs import PAGE_SIZE, OperationCall, formed
 from sync_pipeline.sandbox.highlevel.contacts import OPERATIONS
 from sync_pipeline.sandbox.highlevel.ids import COMPANY, HOME
 from sync_pipeline.session.session import Session
@@ -78,7 +78,7 @@ def state_of(us: Team) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def sample(session: Session, name: str, *, every: bool = False) -> Form:
+def sample(session: Session, name: str, *, every: bool = False) -> OperationCall:
     """An operation with made-up inputs."""
     one = operation(name)
     return formed(one, sample_of(one, every=every), account_of(session, one).decided)
@@ -123,7 +123,7 @@ def test_what_the_forty_do_on_clockify(us: Team, setup: SetupService, session: S
     assert "Harbour" not in str(trail)
 
 
-def form_of_object(session: Session, name: str) -> Form:
+def form_of_object(session: Session, name: str) -> OperationCall:
     """A new object at the location, whose records have a title."""
     key = f"custom_objects.{name}"
     primary = json.dumps({"key": f"{key}.title", "name": "Title", "dataType": "TEXT"})

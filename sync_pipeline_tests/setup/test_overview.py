@@ -8,30 +8,35 @@ from typing import Any, get_args
 
 import pytest
 
-from sync_pipeline.setup.overview import Facts, State, next_turn, situation_of
+from sync_pipeline.setup.overview import SetupFacts, State, next_turn, situation_of
 from sync_pipeline.setup.switching import Pause
 
 AT = datetime(2026, 11, 26, 13, 0, tzinfo=UTC)
-LIVE = Facts(is_connected=True, is_live=True, has_passed=True, records=1_998)
-CASES: list[tuple[str, Facts, str, str]] = [
-    ("sandbox", Facts(is_connected=True, is_sample=True, is_live=True), "sample data", "/setup/clockify"),
-    ("not connected", Facts(is_connected=False), "Not connected", "/setup/clockify"),
+LIVE = SetupFacts(is_connected=True, is_live=True, has_passed=True, records=1_998)
+CASES: list[tuple[str, SetupFacts, str, str]] = [
+    ("sandbox", SetupFacts(is_connected=True, is_sample=True, is_live=True), "sample data", "/setup/clockify"),
+    ("not connected", SetupFacts(is_connected=False), "Not connected", "/setup/clockify"),
     (
         "stopped",
         replace(LIVE, refused="snapshots", refused_name="The Snapshots API", problems=2),
         "The Snapshots API refuses its key",
         "/connections/snapshots",
     ),
-    ("ready to preview", Facts(is_connected=True), "nothing has been written yet", "/setup/preview"),
-    ("ready to go live", Facts(is_connected=True, has_passed=True), "the preview has passed", "/setup/live"),
+    ("ready to preview", SetupFacts(is_connected=True), "nothing has been written yet", "/setup/preview"),
+    ("ready to go live", SetupFacts(is_connected=True, has_passed=True), "the preview has passed", "/setup/live"),
     (
         "paused",
-        Facts(is_connected=True, pause=Pause(AT, "Ana", "mapping changed", is_off=False)),
+        SetupFacts(is_connected=True, pause=Pause(AT, "Ana", "mapping changed", is_off=False)),
         "was changed",
         "/setup/preview",
     ),
-    ("off", Facts(is_connected=True, pause=Pause(AT, "Ana", "")), "is off", "/setup/live"),
-    ("by hand", Facts(is_connected=True, why="SYNC_MODE is dry_run: nothing is written."), "SYNC_MODE", "/activity"),
+    ("off", SetupFacts(is_connected=True, pause=Pause(AT, "Ana", "")), "is off", "/setup/live"),
+    (
+        "by hand",
+        SetupFacts(is_connected=True, why="SYNC_MODE is dry_run: nothing is written."),
+        "SYNC_MODE",
+        "/activity",
+    ),
     ("not running", replace(LIVE, silent="No daemon has reported yet."), "nothing is running", "/help"),
     ("needs you", replace(LIVE, problems=1), "Live, but one problem needs attention", "#attention"),
     ("catching up", replace(LIVE, left=1_758), "240 of 1,998 are at the target", "/records?state=pending"),
@@ -40,7 +45,7 @@ CASES: list[tuple[str, Facts, str, str]] = [
 
 
 @pytest.mark.parametrize(("state", "facts", "words", "path"), CASES)
-def test_each_state_has_a_sentence_and_one_action(state: str, facts: Facts, words: str, path: str) -> None:
+def test_each_state_has_a_sentence_and_one_action(state: str, facts: SetupFacts, words: str, path: str) -> None:
     """It states the situation, and leads to the fix."""
     found = situation_of(facts)
     assert (found.state, found.path) == (state, path)
@@ -70,7 +75,7 @@ def test_the_worst_comes_first(worse: dict[str, Any], than: dict[str, Any]) -> N
 def test_a_pause_that_has_passed_its_preview_leads_to_the_switch() -> None:
     """What is left to do is to turn it on."""
     pause = Pause(AT, "Ana", "mapping changed", is_off=False)
-    assert situation_of(Facts(is_connected=True, has_passed=True, pause=pause)).path == "/setup/live"
+    assert situation_of(SetupFacts(is_connected=True, has_passed=True, pause=pause)).path == "/setup/live"
 
 
 @pytest.mark.parametrize(

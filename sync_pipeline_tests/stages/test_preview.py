@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.preview import Change, Preview, preview
+from sync_pipeline.stages.preview import PlannedWrite, Preview, preview
 from sync_pipeline_tests.harness import Team, day, morning, team
 from sync_pipeline_tests.scenarios.dying import refuse
 
@@ -15,7 +15,7 @@ FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted",
 
 def test_only_the_first_changes_are_kept(tmp_path: Path) -> None:
     """However many there are, each is reported and counted once, and memory holds only the requested number."""
-    reported: list[Change] = []
+    reported: list[PlannedWrite] = []
     with team(tmp_path) as us, us.session() as session:
         found = preview(session, session.specs["projects"], None, keep=2, on_change=reported.append)
     assert (found.total, found.counts.created, len(reported)) == (5, 5, 5)

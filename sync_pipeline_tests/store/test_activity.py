@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_pipeline.store.activity import Activity, Wanted, activity, run_of
+from sync_pipeline.store.activity import Activity, ActivityFilter, activity, run_of
 from sync_pipeline.store.audit import note
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.ledger import Ledger
@@ -42,14 +42,14 @@ def test_runs_and_changes_are_one_list(store: Store) -> None:
     sync(store, "users", 3, "r2", updated=1)
     sync(store, "time_entries", 3, "r2", "failed", created=4, rejected=1)
     note(store, "Ana", "live off", "off", at(9))
-    found = activity(store, HERE, Wanted())
+    found = activity(store, HERE, ActivityFilter())
     assert (ids(found), found.before) == (["live off", "r2", "live on", "r1"], "")
     run = found.entries[1].run
     assert run is not None
     assert (run.outcome, run.written, run.counts["rejected"], run.requests) == ("failed", 5, 1, 6)
     assert (run.entities, run.reasons) == (("users", "time_entries"), ("time_entries: It is away. Try again.",))
     assert (run.begun_at, run.finished_at) == (at(3), at(4))
-    assert ids(activity(store, THERE, Wanted())) == ["live off", "live on"]
+    assert ids(activity(store, THERE, ActivityFilter())) == ["live off", "live on"]
 
 
 def test_runs_that_changed_nothing_are_one_line(store: Store) -> None:
@@ -61,9 +61,9 @@ def test_runs_that_changed_nothing_are_one_line(store: Store) -> None:
         tx.execute(syncs.insert(), rows)
     sync(store, "users", 500, "loud", created=1)
     sync(store, "users", 501, "late")
-    found = activity(store, HERE, Wanted(), limit=2)
+    found = activity(store, HERE, ActivityFilter(), limit=2)
     assert (ids(found), bool(found.before)) == (["late", "loud"], True)
-    (entry,) = activity(store, HERE, Wanted(), before=found.before, limit=2).entries
+    (entry,) = activity(store, HERE, ActivityFilter(), before=found.before, limit=2).entries
     assert (entry.times, entry.first_at, set(entry.entities)) == (450, at(0), set(RUNS))
 
 
@@ -78,7 +78,7 @@ def test_pages_have_each_line_once(store: Store, limit: int) -> None:
     sync(store, "users", 9, None, updated=1)
     found, before = [], ""
     while True:
-        page = activity(store, HERE, Wanted(), before=before, limit=limit)
+        page = activity(store, HERE, ActivityFilter(), before=before, limit=limit)
         found += ids(page)
         before = page.before
         if not before:
@@ -95,18 +95,18 @@ def test_filters(store: Store) -> None:
     note(store, "Ana", "retry", "x", at(6))
     sync(store, "users", 7, "r3")
     wanted = {
-        ("r1",): Wanted(entity="time_entries"),
-        ("r2",): Wanted(outcome="failed"),
-        ("retry",): Wanted(kind="change"),
-        ("r3", "r2", "r1"): Wanted(kind="run"),
-        ("r3", "retry"): Wanted(since=at(6)),
-        ("r2", "r1"): Wanted(until=at(6)),
-        ("retry", "r2", "r1"): Wanted(with_changes=True),
+        ("r1",): ActivityFilter(entity="time_entries"),
+        ("r2",): ActivityFilter(outcome="failed"),
+        ("retry",): ActivityFilter(kind="change"),
+        ("r3", "r2", "r1"): ActivityFilter(kind="run"),
+        ("r3", "retry"): ActivityFilter(since=at(6)),
+        ("r2", "r1"): ActivityFilter(until=at(6)),
+        ("retry", "r2", "r1"): ActivityFilter(with_changes=True),
     }
     assert {names: tuple(ids(activity(store, HERE, one))) for names, one in wanted.items()} == {
         names: names for names in wanted
     }
-    (entry,) = activity(store, HERE, Wanted(entity="time_entries")).entries
+    (entry,) = activity(store, HERE, ActivityFilter(entity="time_entries")).entries
     assert entry.entities == ("users", "time_entries")
 
 
@@ -126,13 +126,13 @@ def test_a_sync_of_single_records_ends_as_its_work_did(
     """Only one that left nothing to do is a success; it is found under the outcome that it is shown with."""
     kept = Ledger(store, HERE, "users").syncs
     number = kept.begin(observed_at=at(1), at=at(1), run_id="r1", targeted=True)
-    assert [entry.run.outcome for entry in activity(store, HERE, Wanted()).entries if entry.run] == ["running"]
+    assert [entry.run.outcome for entry in activity(store, HERE, ActivityFilter()).entries if entry.run] == ["running"]
     kept.finish(number, "targeted", counts, 3, at(2), reason)
-    (entry,) = activity(store, HERE, Wanted(outcome=ended)).entries
+    (entry,) = activity(store, HERE, ActivityFilter(outcome=ended)).entries
     assert entry.run is not None
     assert (entry.run.outcome, entry.run.syncs[0].ended) == (ended, ended)
     assert entry.run.is_uneventful is False or ended == "targeted"
-    assert not activity(store, HERE, Wanted(outcome="success")).entries
+    assert not activity(store, HERE, ActivityFilter(outcome="success")).entries
 
 
 def test_one_run(store: Store) -> None:
@@ -146,4 +146,4 @@ def test_one_run(store: Store) -> None:
     for nothing in ("r9", "sync-x", "sync-", f"sync-{number + 1}", "sync-" + "9" * 40):
         assert run_of(store, HERE, nothing) is None
     assert run_of(store, THERE, "r1") is None
-    assert activity(store, HERE, Wanted(), before="nonsense").entries
+    assert activity(store, HERE, ActivityFilter(), before="nonsense").entries

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sync_pipeline.store.audit import Change, changes, note
+from sync_pipeline.store.audit import AuditLine, changes, note
 from sync_pipeline.store.engine import Store
 from sync_pipeline_tests.store.batch import at
 
@@ -12,8 +12,8 @@ def test_the_newest_lines_come_first(store: Store) -> None:
     note(store, "ann", "clockify connected", "workspace w1", at(2))
     note(store, "bob", "live on", "", at(1))
     assert changes(store) == [
-        Change(at(1), "bob", "live on", ""),
-        Change(at(2), "ann", "clockify connected", "workspace w1"),
+        AuditLine(at(1), "bob", "live on", ""),
+        AuditLine(at(2), "ann", "clockify connected", "workspace w1"),
     ]
     assert [change.by for change in changes(store, 1)] == ["bob"]
 
@@ -22,4 +22,4 @@ def test_any_text_is_kept_unchanged(store: Store) -> None:
     """Names are someone's: quotes, scripts and other alphabets."""
     odd = "<script>alert('x')</script> \"Änn\" 日本"
     note(store, odd, odd, odd * 50, at(1))
-    assert changes(store) == [Change(at(1), odd, odd, odd * 50)]
+    assert changes(store) == [AuditLine(at(1), odd, odd, odd * 50)]

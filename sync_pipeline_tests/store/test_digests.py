@@ -9,10 +9,18 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from sync_pipeline.alerts.figures import Reader, passed, superseded
+from sync_pipeline.alerts.figures import FigureReader, passed, superseded
 from sync_pipeline.alerts.rules import Calendar, ready_made
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertState, open_rows, store_alerts
-from sync_pipeline.store.digests import Found, Gathering, Wanted, begin, delivered_since, gather, waiting_digests
+from sync_pipeline.store.digests import (
+    DigestContent,
+    DigestScope,
+    Gathering,
+    begin,
+    delivered_since,
+    gather,
+    waiting_digests,
+)
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.figures import last_logged, names_of, running_since
 from sync_pipeline.store.forgotten import remove_quotes
@@ -45,9 +53,9 @@ def do(store: Store, *statements: Any) -> None:
 
 def gathered(store: Store, now: datetime, clients: Sequence[str] = ()) -> list[str]:
     """The texts of the digests that wait after another one was made."""
-    wanted = Wanted(kinds=[("time_entries", "create"), ("locations", "create")], clients=clients)
+    wanted = DigestScope(kinds=[("time_entries", "create"), ("locations", "create")], clients=clients)
 
-    def message(found: Found) -> tuple[str, str]:
+    def message(found: DigestContent) -> tuple[str, str]:
         return "", " ".join([str(sum(found.counts.values())), *(each.source_id for each in found.first)])
 
     asked = Gathering(name="mine", destinations=["ops"], wanted=wanted, since=now, window=now, shown=2, message=message)
@@ -77,12 +85,12 @@ def test_a_digest_is_about_what_was_delivered_since_the_last_one(store: Store) -
 
 def test_a_subscription_begins_when_it_is_made(store: Store) -> None:
     """Not when it is first looked at; what was delivered before can be previewed, and is not new. It begins only once."""
-    wanted = Wanted(kinds=[("time_entries", "create")])
-    assert delivered_since(store, HERE, wanted, NOW, 2) == Found({}, [])
+    wanted = DigestScope(kinds=[("time_entries", "create")])
+    assert delivered_since(store, HERE, wanted, NOW, 2) == DigestContent({}, [])
     do(store, delivered("e0", "e1", "e2"))
     found = delivered_since(store, HERE, wanted, NOW, 2)
     assert (found.counts, [each.source_id for each in found.first]) == ({("time_entries", "create"): 3}, ["e0", "e1"])
-    assert delivered_since(store, HERE, wanted, NOW + HOUR, 2) == Found({}, [])
+    assert delivered_since(store, HERE, wanted, NOW + HOUR, 2) == DigestContent({}, [])
     begin(store, HERE, "mine", NOW)
     do(store, delivered("e3"))
     begin(store, HERE, "mine", NOW)
@@ -104,7 +112,7 @@ def test_figures_are_read_on_both_databases(store: Store) -> None:
         ((id_, found, at),) = running_since(store, HERE, scope)
         assert (found, at, names_of(store, HERE, scope)) == (name, NOW - 20 * HOUR, {id_: name})
         assert [each.at for each in last_logged(store, HERE, scope, NOW - 40 * HOUR)] == [NOW - 20 * HOUR]
-    reader = Reader(store, HERE, ReportSettings(), NOW + 96 * HOUR, Calendar())
+    reader = FigureReader(store, HERE, ReportSettings(), NOW + 96 * HOUR, Calendar())
     states = {key: state for rule in ready_made().values() for key, state, _ in passed(reader, rule)}
     assert sorted(state.title or "" for key, state in states.items() if key not in superseded(states)) == [
         "Ann: a timer has been running for more than 24 hours",

@@ -30,7 +30,7 @@ from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.migrations.runner import config
 from sync_pipeline.store.retention import Ages, prune
 from sync_pipeline.store.setup import (
-    Change,
+    SetupChange,
     list_versions,
     put_current,
     put_current_in,
@@ -44,7 +44,7 @@ from sync_pipeline_tests.forking import Started
 
 REAL = "clockify: {workspace_id: w1, plan: paid}\nsnapshots: {base_url: 'https://snapshots.example/v1'}\n"
 AT = datetime(2026, 3, 1, tzinfo=UTC)
-MINE = Change("ann (test)", AT, "plan: paid")
+MINE = SetupChange("ann (test)", AT, "plan: paid")
 STARTED = """
 import sys
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_one_version_is_current(store: Store) -> None:
     """The one before is past; both are listed with who made them and when."""
     assert version_in(store, "", "current") is None
     first = put_current(store, "", "a: 1\n", MINE, expected=0)
-    second = put_current(store, "", "a: 2\n", Change("bob (test)", AT, "more"), expected=first)
+    second = put_current(store, "", "a: 2\n", SetupChange("bob (test)", AT, "more"), expected=first)
     now = version_in(store, "", "current")
     assert now is not None
     assert (now.id, now.document, now.by, now.at) == (second, "a: 2\n", "bob (test)", AT)
@@ -146,7 +146,7 @@ def test_a_draft_is_published_or_discarded_whole(store: Store) -> None:
 
 def test_old_versions_are_pruned(store: Store) -> None:
     """Those that are past and old, but for the newest, what came from a file, and what a draft was started on."""
-    current = put_current(store, "", "a: 0\n", Change("ann", AT, "", "hash"), expected=0)
+    current = put_current(store, "", "a: 0\n", SetupChange("ann", AT, "", "hash"), expected=0)
     for number in range(30):
         current = put_current(store, "", f"a: {number}\n", MINE, expected=current)
     kept = [found.id for found in list_versions(store, "")][-1]
@@ -216,7 +216,7 @@ def test_a_file_that_goes_back_to_what_was_imported_before_is_named(
     (home / "setup.imported.yaml").write_text("# of an earlier import\n")
     first = load(home)
     free = REAL.replace("paid", "free")
-    change = Change("ann (test)", AT, "imported", checksum(free))
+    change = SetupChange("ann (test)", AT, "imported", checksum(free))
     with closing(open_store(first.store_url)) as store:
         put_current(store, "", free, change, expected=first.setup_version)
     assert load(home).clockify_plan == "free"

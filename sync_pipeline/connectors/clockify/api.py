@@ -11,7 +11,7 @@ from sync_pipeline.connectors.answers import as_text, record_of
 from sync_pipeline.connectors.clockify.account import ADDON_SETTING, KEY_SETTING, PLANS, Account
 from sync_pipeline.connectors.clockify.canonical import FieldNames
 from sync_pipeline.connectors.clockify.changes import ChangeFeed
-from sync_pipeline.connectors.clockify.entries import Choice, EntryReader, ReaderSetting, last_page
+from sync_pipeline.connectors.clockify.entries import EntryReader, ReaderChoice, ReaderSetting, last_page
 from sync_pipeline.connectors.clockify.names import Names, NameStore
 from sync_pipeline.connectors.clockify.source import NOT_CLOCKIFY, USERS, ClockifySource
 from sync_pipeline.connectors.clockify.target import TARGETS, Clients, ClockifyTarget
@@ -41,7 +41,7 @@ class Clockify:
         *,
         reader: ReaderSetting = "auto",
         page_size: int = PAGE_SIZE,
-        on_choice: Callable[[Choice], None] | None = None,
+        on_choice: Callable[[ReaderChoice], None] | None = None,
         names: NameStore | None = None,
     ) -> None:
         self.account = account

@@ -22,7 +22,7 @@ NOTHING: Named = {}
 WRITTEN = len("2026-01-31T10:00:00Z")
 
 
-class _Found(NamedTuple):
+class _ReaderFields(NamedTuple):
     """What each reader of entries gives under names of its own."""
 
     id: Any
@@ -41,7 +41,7 @@ class _Found(NamedTuple):
 def from_report(row: Named, workspace: str, field_names: FieldNames = NOTHING) -> Record:
     """The canonical form of a row of the detailed report."""
     tags = [tag for tag in _list(row, "tags") if isinstance(tag, dict)]
-    found = _Found(
+    found = _ReaderFields(
         row.get("_id", row.get("id")),
         tags=[{"id": tag.get("_id", tag.get("id")), "name": tag.get("name")} for tag in tags],
         fields=_list(row, "customFields"),
@@ -63,7 +63,7 @@ def from_list(row: Named, workspace: str, field_names: FieldNames = NOTHING) -> 
     tags = [tag for tag in _list(row, "tags") if isinstance(tag, dict)]
     if "tags" not in row:  # not hydrated: a running entry's list gives only ids
         tags = [{"id": tag} for tag in _list(row, "tagIds")]
-    found = _Found(
+    found = _ReaderFields(
         row.get("id"),
         tags=[{"id": tag.get("id"), "name": tag.get("name")} for tag in tags],
         fields=_list(row, "customFieldValues"),
@@ -89,7 +89,7 @@ def start_of(entry: Named) -> datetime | None:
     return _instant(entry["timeInterval"]["start"])
 
 
-def _entry(row: Named, found: _Found, workspace: str, field_names: FieldNames) -> Record:
+def _entry(row: Named, found: _ReaderFields, workspace: str, field_names: FieldNames) -> Record:
     rate = _amount(found.rate) if row.get("billable") else None  # some readers give it although it is not charged
     cost_rate, tags = _amount(found.cost_rate), found.tags
     if len(tags) > 1:

@@ -45,7 +45,7 @@ IN_PROGRESS = "/workspaces/{workspace}/time-entries/status/in-progress"
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ReaderChoice:
     """The reader that was chosen, the requests it should need (None: not known yet), and why."""
 
     reader: Reader
@@ -53,7 +53,7 @@ class Choice:
     reason: str
 
 
-def choose(window: Window, expected: Expected, setting: ReaderSetting, page_size: int) -> Choice:
+def choose(window: Window, expected: Expected, setting: ReaderSetting, page_size: int) -> ReaderChoice:
     """The reader with fewer requests; the report when they are equal, or when too little is known."""
     slices = ceil((window.end - window.start) / timedelta(days=REPORT_DAYS))
     report = _requests(expected.entries, slices, page_size)
@@ -62,18 +62,18 @@ def choose(window: Window, expected: Expected, setting: ReaderSetting, page_size
     if lists is not None:
         lists += ceil(len(expected.users) / page_size)  # who is there is asked first
     if setting != "auto":
-        return Choice(setting, report if setting == "report" else lists, f"CLOCKIFY_READER is set to {setting}")
+        return ReaderChoice(setting, report if setting == "report" else lists, f"CLOCKIFY_READER is set to {setting}")
     if lists is None or report is None:
-        return Choice("report", report, "the number of entries or users is not known yet")
+        return ReaderChoice("report", report, "the number of entries or users is not known yet")
     if lists < report:
-        return Choice("users", lists, f"one list per user needs {lists} requests, the report {report}")
-    return Choice("report", report, f"the report needs {report} requests, one list per user {lists}")
+        return ReaderChoice("users", lists, f"one list per user needs {lists} requests, the report {report}")
+    return ReaderChoice("report", report, f"the report needs {report} requests, one list per user {lists}")
 
 
-def complete(choice: Choice, expected: Expected, listed: Iterable[str]) -> Choice:
+def complete(choice: ReaderChoice, expected: Expected, listed: Iterable[str]) -> ReaderChoice:
     """The same choice - or the report, when a known user is not listed any more."""
     if left := len(expected.users.difference(listed)):
-        return Choice("report", None, f"only the report has the entries of those who left the workspace ({left})")
+        return ReaderChoice("report", None, f"only the report has the entries of those who left the workspace ({left})")
     return choice
 
 
@@ -88,7 +88,7 @@ def _requests(entries: int | None, parts: int | None, page_size: int, *, again: 
     return parts * (2 * pages - 1 if again and pages else pages)
 
 
-class Directory(Protocol):
+class Lookups(Protocol):
     """What the readers look up once per read."""
 
     async def field_names(self) -> FieldNames:
@@ -153,7 +153,7 @@ class EntryReader:
     reports: ApiClient
     workspace: str
     page_size: int
-    directory: Directory
+    directory: Lookups
     names: Names
     now: Callable[[], float]
 

@@ -16,7 +16,7 @@ from sync_pipeline.connectors.highlevel.opportunities import WonOpportunities, w
 from sync_pipeline.connectors.highlevel.owners import Owners
 from sync_pipeline.connectors.highlevel.preparation import LocationPreparation
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
-from sync_pipeline.connectors.highlevel.records import Records
+from sync_pipeline.connectors.highlevel.records import HighLevelRecords
 from sync_pipeline.connectors.highlevel.tokens import Consented, MintedTokens, mint
 from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions, RetryPolicy
 from sync_pipeline.connectors.oauth import Credential
@@ -177,7 +177,7 @@ class HighLevel:
 
     def target(self, spec: EntitySpec) -> AssigningTarget:
         """The account as the target of an entity."""
-        return Records(self, spec)
+        return HighLevelRecords(self, spec)
 
     async def company(self) -> str:
         """The agency that the location belongs to."""

@@ -14,7 +14,7 @@ from sync_pipeline.connectors.highlevel.schema import NeededObject, SchemaApi, n
 from sync_pipeline.connectors.highlevel.tokens import installed_locations
 from sync_pipeline.connectors.http import RequestOptions
 from sync_pipeline.connectors.paging import Record, as_record, rows_of
-from sync_pipeline.connectors.preparation import Account, Compared, Extra, Made, Measured, Usage
+from sync_pipeline.connectors.preparation import Compared, Extra, Made, Measured, SubAccount, Usage
 from sync_pipeline.errors import Request
 from sync_pipeline.mapping.spec import EntitySpec
 
@@ -48,7 +48,7 @@ class LocationPreparation:
             found.append(Extra("owners", there.profile.scopes.users, there.owners.people, without))
         return found
 
-    async def accounts(self) -> list[Account]:
+    async def accounts(self) -> list[SubAccount]:
         """The locations that the token of the sub-account is for: it sees no other ones. Of an app, those that have it."""
         if (consent := self.there.consent) is not None:
             return [_account(row) async for row in installed_locations(self.there, consent)]
@@ -85,9 +85,9 @@ class LocationPreparation:
         return needed_objects(specs, self.there.profile)
 
 
-def _account(row: Record) -> Account:
+def _account(row: Record) -> SubAccount:
     found, name, company = (excerpt(as_text(row.get(key) or ""), SHOWN) for key in ("id", "name", "companyId"))
-    return Account(found, name, company)
+    return SubAccount(found, name, company)
 
 
 def _measured(one: NeededObject, found: Behaviour) -> Measured:

@@ -7,21 +7,21 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from sync_pipeline.connectors.profile import BaseProfile, Facts, Positive, ScopeFacts, singular
+from sync_pipeline.connectors.profile import BaseProfile, Positive, ProfilePart, ScopeFacts, singular
 
 NOT_SHOWN = 60.0
 """How long a search was watched that did not show a record."""
 Seconds = Annotated[float, Field(ge=0)]
 
 
-class VersionFacts(Facts):
+class VersionFacts(ProfilePart):
     """The Version header, by the first part of the path."""
 
     default: str
     paths: dict[str, str] = Field(default_factory=dict)
 
 
-class ObjectFacts(Facts):
+class ObjectFacts(ProfilePart):
     """One entity as a custom object: its key, and what people see of its records."""
 
     object: str
@@ -35,7 +35,7 @@ class ObjectFacts(Facts):
     """Hours that are made of seconds, for people."""
 
 
-class OwnersFacts(Facts):
+class OwnersFacts(ProfilePart):
     """The owners of records: records ``of`` some entities hold a user's id under ``key``, and the user's record an ``email``."""
 
     entity: str
@@ -44,7 +44,7 @@ class OwnersFacts(Facts):
     of: tuple[str, ...]
 
 
-class ObjectsFacts(Facts):
+class ObjectsFacts(ProfilePart):
     """How records of custom objects are named, found and read."""
 
     prefix: str
@@ -71,7 +71,7 @@ class ObjectsFacts(Facts):
     entities: dict[str, ObjectFacts] = Field(default_factory=dict)
 
 
-class ScopesFacts(Facts):
+class ScopesFacts(ProfilePart):
     """The scopes, by what they are for."""
 
     locations: str

@@ -30,7 +30,7 @@ HIDDEN = "HighLevel says that it exists, but does not show it: it may be among t
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class HighLevelRecords:
     """The records of one entity."""
 
     account: HighLevel

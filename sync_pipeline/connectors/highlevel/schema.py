@@ -14,7 +14,7 @@ from sync_pipeline.connectors.answers import Answer, as_text
 from sync_pipeline.connectors.highlevel.fields import bare_key
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.http import RequestOptions
-from sync_pipeline.connectors.preparation import Compared, Difference, Made
+from sync_pipeline.connectors.preparation import Compared, Made, Unprepared
 from sync_pipeline.connectors.profile import singular
 from sync_pipeline.errors import AmbiguousWrite, FatalApiError, NotAuthorized, RejectedRecord, Request
 from sync_pipeline.mapping.spec import EntitySpec, Field
@@ -104,19 +104,19 @@ class SchemaApi:
     async def compare(self, needed: Sequence[NeededObject]) -> Compared:
         """What the location has of this; a request for the objects, and one for the fields of each that is there."""
         there = await self.objects()
-        missing: list[Difference] = []
-        wrong: list[Difference] = []
+        missing: list[Unprepared] = []
+        wrong: list[Unprepared] = []
         extra: list[str] = []
         for one in needed:
             if one.name not in there:
-                missing.append(Difference(one.name))
+                missing.append(Unprepared(one.name))
                 continue
             found = self._primary(one, there[one.name]) | await self._fields(one)
             for each in one.fields:
                 if each.key not in found:
-                    missing.append(Difference(one.name, each.key, each.type))
+                    missing.append(Unprepared(one.name, each.key, each.type))
                 elif found[each.key] not in {each.type, *HOLDS.get(each.type, ())}:
-                    wrong.append(Difference(one.name, each.key, each.type, found[each.key]))
+                    wrong.append(Unprepared(one.name, each.key, each.type, found[each.key]))
             extra += (f"{one.name}.{key}" for key in sorted(found.keys() - {each.key for each in one.fields}))
         return Compared(tuple(missing), tuple(wrong), tuple(extra), tuple(_by_hand(needed, missing)))
 
@@ -288,7 +288,7 @@ class SchemaApi:
         return Request(self.there.profile.system, method, path)
 
 
-def _by_hand(needed: Iterable[NeededObject], missing: Iterable[Difference]) -> Iterator[dict[str, str]]:
+def _by_hand(needed: Iterable[NeededObject], missing: Iterable[Unprepared]) -> Iterator[dict[str, str]]:
     """Everything that is missing, in the words of the form in which a person creates it."""
     lacking = {(one.object, one.field) for one in missing}
     for one in needed:
