@@ -259,7 +259,7 @@ class LocalOnly:
 
 
 class _BoundedServer(Server):
-    """Checks ten times as often whether it should stop, and lets more clients wait than it accepts together."""
+    """Checks ten times as often whether it should stop, and has a longer queue of waiting clients than uvicorn's default."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start accepting."""

@@ -110,7 +110,7 @@ class Settings:
     )
     clockify_reader: str = setting(
         "CLOCKIFY_READER",
-        "How time entries are read: `report` (all users together), `users` (one list a user; for those who left, the "
+        "How time entries are read: `report` (one report of all users), `users` (one list a user; for those who left, the "
         "report) or `auto` (the cheaper).",
         kind.one_of("auto", "report", "users"),
         "auto",
@@ -220,7 +220,7 @@ class Settings:
     mode: str = setting(
         "SYNC_MODE",
         "`sandbox`, `dry_run` (nothing is written to the accounts) or `live` (sensors and schedules act). Default: the sandbox "
-        "without accounts; what the console's switch says; only manual `sync`s with accounts from the environment.",
+        "without accounts; what the console's switch says; with accounts from the environment, only a `sync` that you start.",
         kind.one_of("sandbox", "dry_run", "live"),
     )
     setup_file: Path = setting(

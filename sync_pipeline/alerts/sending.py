@@ -225,7 +225,7 @@ def wanted_by(session: Session, asked: Subscription, destinations: Collection[st
     for each in asked.to:
         if each.text not in destinations:
             fix = f"`sync-pipeline alerts add {each.text}` adds it. {closest(each.text, destinations)}"
-            raise refuse(each.node, each.where, f"names the destination {each.text!r}, which there is not.", fix)
+            raise refuse(each.node, each.where, f"names the destination {each.text!r}, which does not exist.", fix)
     clients = _ids(session, "client", asked.clients)
     # A location is known by its name before a project of it is.
     names = {name for id_, name in names_of(session.store, session.pair, "client").items() if id_ in clients}

@@ -31,7 +31,7 @@ NARROW_COLUMNS = ("at", "kind", "what", "outcome", "detail")
 LISTED = ("entity", "id", "name", "state", "reason", "at")
 WIDE = 120
 NONEXISTENT = (
-    "The source has no record with this id, and nothing is known of one. The ID is that of the record at its source."
+    "The source has no record with this id, and the store has none either. ID is the record's id at its source."
 )
 
 

@@ -66,7 +66,7 @@ def _warn_of_options_without_effect(file: Path) -> None:
     given = [name for name in SEEDING if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if given and file.exists() and file.stat().st_size:
         terminal.warning(
-            f"{file} has data already, so {', '.join(f'--{name}' for name in given)} have no effect. Once the sandbox runs, "
+            f"{file} has data already, which these options do not change: {', '.join(f'--{name}' for name in given)}. Once the sandbox runs, "
             "`sync-pipeline sandbox reset` replaces the data by new data of that size."
         )
 

@@ -26,7 +26,7 @@ from sync_pipeline.operations.catalogue import IN_PATH, Operation
 from sync_pipeline.operations.inputs import OperationCall, WrongInputs, formed
 
 UNNAMED = "the answer does not say what was made."
-HIDDEN = "The list does not show it either: `sync-pipeline rejects retry {}` with its id uses what is found by then, or makes it again."
+HIDDEN = "The list does not show it either. To try again, run `sync-pipeline rejects retry {} ID`: it uses the record if it is found by then, and creates it otherwise."
 FEW = 2
 """So many parts of a list are read without a look whether it fits into one page."""
 Row = Mapping[str, Any]

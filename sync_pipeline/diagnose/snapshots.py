@@ -41,7 +41,7 @@ class SnapshotsProbes:
         # The entity that is read there first, as a key with one scope only may have that one.
         self._first = min(self._specs, key=lambda spec: spec.source.system != "snapshots")
         settings, profile = session.settings, session.snapshots.profile
-        # A list is never missing: if it is, the address leads past the API's root.
+        # A list always exists: a 404 means that the address leads past the API's root.
         codes = frozenset(row.code for row in profile.answers if row.code and row.action is not Action.GONE)
         self._contact = Contact(
             ask=lambda: session.call(session.snapshots.probe, self._first.entity),

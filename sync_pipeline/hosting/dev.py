@@ -79,7 +79,7 @@ def refuse_taken(places: Places) -> None:
     """Raise ConfigError when a port is in use, before anything is started."""
     asked = [("The Dagster UI", places.ui, "--port"), ("The webhook receiver", places.webhooks, "--webhook-port")]
     asked.append(("The console", places.console, "--console-port"))
-    with ExitStack() as held:  # all together: no two may be the same
+    with ExitStack() as held:  # all kept open, so that no two may be the same
         for what, port, option in asked:
             if port is not None:
                 held.enter_context(_listening(what, port, option))
@@ -236,7 +236,7 @@ class _Programs:
         name, code = self._ended.get()
         raise SyncError(
             f"{name} ended unexpectedly, so nothing is synced any more (exit code {code}).",
-            fix="Its last lines of output state why. Start `sync-pipeline dev` again.",
+            fix="The last lines of its output show why. Start `sync-pipeline dev` again.",
         )
 
     def stop(self) -> None:
@@ -319,7 +319,7 @@ def _wait_for(name: str, server: subprocess.Popen[bytes], socket: str, command: 
         wait_for_grpc_server(server, DagsterGrpcClient(socket=socket), command, START_SECONDS)
     except Exception as error:  # it has no class of its own
         raise SyncError(
-            f"{name} did not start (exit code {server.poll()}).", fix="Its last lines of output state why."
+            f"{name} did not start (exit code {server.poll()}).", fix="The last lines of its output show why."
         ) from error
 
 

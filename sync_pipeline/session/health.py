@@ -27,8 +27,8 @@ SCRIPTED = timedelta(days=7)
 """Where within this time everything was synced ``OFTEN`` times and no daemon ran, a script does the syncing."""
 OFTEN = 2
 START_DAEMON = (
-    "Start it with `sync-pipeline dev`, after stopping a `sync-pipeline console` (`dev` includes one), or on a server with "
-    "`dagster-daemon run`."
+    "Start it with `sync-pipeline dev`, or on a server with `dagster-daemon run`. If `sync-pipeline console` is running, "
+    "stop it first: `dev` includes it."
 )
 VERIFY, WEBHOOKS, FIGURE_RULES, SUBSCRIPTIONS = "verify:", "webhooks", "alert rules", "subscriptions"
 """What findings are about; the entity that was verified follows."""

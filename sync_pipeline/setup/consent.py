@@ -46,7 +46,7 @@ PATH = "/snapshots/callback"
 DONE = "You can close this window and go back to the terminal."
 STRANGE = "This answer belongs to another sign-in. The terminal still waits for its own."
 LIMITS = ServerLimits(connections=32, body_bytes=64 * 1024)
-"""A browser may open connections on which it says nothing."""
+"""A browser may open connections on which it sends nothing."""
 HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
 
 

@@ -189,7 +189,10 @@ def go_back(setup: SetupService, number: int, *, since: str | None) -> Draft | N
     with setup.store() as store:
         found = version_of(store, settings.setup_name, number)
         if found is None or found.state == "draft":
-            raise ConfigError(f"There is no version {number}.", fix="`sync-pipeline setup versions` lists them.")
+            raise ConfigError(
+                f"There is no version {number}.",
+                fix="*Versions* in the console or `sync-pipeline setup versions` lists them.",
+            )
         wanted = differences(current.setup_document, found.document)
         changes = {path: value for path, value in wanted.items() if path[0] in RESTORED}
         if changes:

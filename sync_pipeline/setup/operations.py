@@ -1,6 +1,6 @@
 """Running one operation of the catalogue: who may, what is sent, and what came of it.
 
-They use what all requests use: the same guard, mode, limits, retries, redaction and audit trail. A write is sent once;
+Operations use the same guard, mode, limits, retries, redaction and audit trail as all other requests. A write is sent once;
 whether an answer was lost is looked up where a name can be used only once.
 """
 
@@ -157,8 +157,8 @@ def _refuse_owned(session: Session, form: OperationCall) -> None:
         raise NotAllowed(
             f"This record belongs to {name} of another connection in this database: its sync writes it, and would "
             "overwrite what is changed here.",
-            fix=f"Change it where that connection reads it. {UNUSED_AFTER.days} days after its last sync it does not count any "
-            f"more; until then a connection that no one uses leaves changes to {systems()[form.operation.system]} itself.",
+            fix="Change it where that connection reads it. If no one uses that connection any more, change the record in "
+            f"{systems()[form.operation.system]} itself, or wait until {UNUSED_AFTER.days} days after its last sync.",
         )
 
 

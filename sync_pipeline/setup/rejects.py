@@ -36,7 +36,7 @@ def ignore(setup: SetupService, entity: str, source_ids: Sequence[str], note: st
     if not note:
         raise ConfigError(
             "Say why these records are ignored.",
-            fix="One sentence is enough, in a terminal with --note; the audit trail keeps it.",
+            fix="One sentence is enough (on a terminal: --note); the audit trail keeps it.",
         )
     with setup.reading() as session:
         session.spec(entity)

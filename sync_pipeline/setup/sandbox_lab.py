@@ -80,7 +80,7 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     ),
     "reset": Experiment(
         "Reset",
-        "Fresh sample data, no faults, real time. The target is empty then: Repair everything, on the overview, "
+        "Fresh sample data, no faults, real time. Afterwards the target is empty; Repair everything on the overview "
         "delivers all records again.",
         "reset",
         {},

@@ -97,8 +97,8 @@ def fresh_events(session: Session, events: list[Event]) -> list[int]:
 def unanswered(session: Session, spec: EntitySpec, staging: Staging, batch: Batch) -> list[str]:
     """Records with recent events that the staged read does not reflect.
 
-    It shows it when it would change what is stored, or misses the record; of a deletion, only when it misses it. Of several events
-    about one record it may show the first only.
+    The read reflects an event if it would change what is stored, or lacks the record; a deletion, only if it lacks the record. Of several
+    events about one record it may reflect the first only.
     """
     fresh = set(batch.notes.get(FRESH, ()))
     events = [event for page in waiting(session, spec) for event in page if event.id in fresh] if fresh else []

@@ -237,8 +237,8 @@ class Clashes:
             for value in values[mask].unique():
                 same = mask & (values == value)
                 shown = _shown(field_, frame[field_.column][same].iloc[0])
-                also = "".join(f" and {each.name}" for each in scope)
-                message = f"another record has the same {field_.name}{also}, {shown}; give each its own"
+                also = "".join(f", and the same {each.name}" for each in scope)
+                message = f"another record has the same {field_.name}, {shown}{also}; give each its own"
                 frame = reject(frame, same, field_.column, "unique_ids", message)
         return frame if self._spec.is_known_by_source_id else self._reject_shared(frame)
 

@@ -81,9 +81,10 @@ class References:
             elif record.deleted_at is None:
                 states[source_id] = "waiting"
         missing = [source_id for source_id in asked if source_id not in states]
-        found = find(self._session, self._session.specs[entity], missing).records if missing else {}
-        for source_id in missing:
-            states[source_id] = "waiting" if source_id in found else "missing"
+        if missing:
+            found = find(self._session, self._session.specs[entity], missing)
+            exist = found.records.keys() | found.unread  # those may: what refers to them waits for the next read
+            states |= {source_id: "waiting" if source_id in exist else "missing" for source_id in missing}
         waiting = [source_id for source_id in asked if states[source_id] == "waiting"]
         rejected = self._session.ledger(entity).rejects.origins(waiting)
         states.update(dict.fromkeys(rejected, "rejected"))
@@ -124,21 +125,23 @@ class Found(NamedTuple):
     records: dict[str, Record]
     numbers: dict[str, int]
     """Of the reads of those that were read by id; the others are from a list."""
+    unread: frozenset[str]
+    """Those that a list may show as they were, and that are more than a run may read by id."""
 
 
 def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> Found:
     """The records with these ids: looked up one by one when few, else out of the list; missing ones left out.
 
-    A list may lag behind reads by id of the last minutes: what these found is read by id again, and left out beyond what a
-    run may look up.
+    A list may lag behind reads by id of the last minutes: what these found is read by id again, as far as a run may.
     """
     wanted, by_id = set(ids), set[str]()
     if session.can_fetch(spec):
         by_id = wanted if len(wanted) <= FETCH_LIMIT else session.ledger(spec).lately_read_by_id(wanted)
+    most = max(FETCH_LIMIT, session.settings.max_confirmations)
     found = listed(session, spec, wanted - by_id) if wanted - by_id else {}
-    read = {key: session.fetch_numbered(spec, key) for key in sorted(by_id)[: session.settings.max_confirmations]}
+    read = {key: session.fetch_numbered(spec, key) for key in sorted(by_id)[:most]}
     found |= {key: record for key, (record, _) in read.items() if record is not None}
-    return Found(found, {key: number for key, (_, number) in read.items()})
+    return Found(found, {key: number for key, (_, number) in read.items()}, frozenset(by_id - read.keys()))
 
 
 def listed(session: Session, spec: EntitySpec, ids: Iterable[str], window: Window | None = None) -> dict[str, Record]:

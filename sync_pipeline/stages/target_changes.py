@@ -82,7 +82,8 @@ class _Looks:
         """Begin before the first record is read."""
         self._session, self._spec, self._target = session, spec, session.target(spec)
         self._unchanged_since_delivery = unchanged_since_delivery
-        self._compared_before = {event.source_id for event in events if event.compared_at}
+        # A run that failed left the reason; the version before had no note of the comparison.
+        self._compared_before = {event.source_id for event in events if event.compared_at or event.reason}
         self._pending, self._undecided = set[str](), set[str]()
         self._ledger = session.ledger(spec)
         self._ledger.claims.free_ended()  # what a run holds that has ended says nothing about the target

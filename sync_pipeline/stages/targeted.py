@@ -47,7 +47,7 @@ UNBELIEVABLE = (
     "CLOCKIFY_WORKSPACE_ID and the rights of CLOCKIFY_API_KEY, or let the next full read decide."
 )
 FORMER_USER = "Its user has left the workspace, so only the report can show whether it exists, and the report failed"
-BEYOND = "The list cannot show what it is now, and there are more of these than one run may look up (SYNC_MAX_CONFIRMATIONS)."
+BEYOND = "The list may be outdated, and more such records exist than one run may read by id (SYNC_MAX_CONFIRMATIONS)."
 WRITTEN_ELSEWHERE = "Another run has not finished writing it."
 STORED_SINCE = "An older read has stored it since it was found missing: it is read again."
 OUTDATED = "A newer read of it has stored other fields: it is read again."
@@ -151,7 +151,8 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
     if first_contact_is_held(session, spec):
         return set()
     observed_at, number = session.now(), draw(session.store)
-    found, by_id = find(session, spec, ids)
+    found, by_id, unread = find(session, spec, ids)
+    ids = [source_id for source_id in ids if source_id not in unread]
     newest = max(number, *by_id.values()) if by_id else number
     rows = process_records(session, spec, found.values(), ids, read_no=newest, run_id=None)
     listed_ones = dict.fromkeys(found.keys() - by_id.keys(), number)
@@ -176,9 +177,9 @@ class Missed:
     """The state of requested records that the source did not return."""
 
     absent: Collection[str] = ()
-    """Those that were never stored, or as deleted."""
+    """Those that are not stored, or are stored as deleted."""
     nonexistent: Collection[str] = ()
-    """Those that were never stored, except that they do not exist."""
+    """Those of which at most a note is stored that they do not exist."""
     deleted: Collection[str] = ()
     """Those proven to be deleted."""
     unconfirmed: Collection[str] = ()

@@ -152,7 +152,7 @@ class Approvals(EntityRows):
     def keep_former_in(self, tx: Connection, fingerprint: str, shown: int, by: str, at: datetime) -> None:
         """Note, within the caller's transaction, that records which do not change at the source keep the form of the mapping before this one.
 
-        A request for an approval to rewrite them becomes obsolete. It lasts until it is ended, or another mapping is in force.
+        A request for an approval to rewrite them becomes obsolete. The note lasts until it is ended, or another mapping is in force.
         """
         row = {"connection": self.pair, "entity": self.entity, "guard": "former", "kind": "configuration"}
         decided = {"decision": "allowed", "by": by, "requested_at": at, "decided_at": at, "expires_at": at + FOR_GOOD}
@@ -269,7 +269,7 @@ def withdraw(store: Store, approval_id: int) -> None:
 
 
 def decide(store: Store, pair: str, approval_id: int, decision: Decision, by: str, at: datetime) -> Approval:
-    """Allow what a request shows, or decline it; a decision can be taken back until it is used up or has expired."""
+    """Allow what a request shows, or decline it; a decision can be changed until it is used up or has expired."""
     with store.writing() as tx:
         mine = [approvals.c.id == approval_id, approvals.c.connection == pair]
         row = tx.execute(select(approvals).where(*mine).with_for_update()).one_or_none()

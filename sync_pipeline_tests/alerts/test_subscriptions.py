@@ -176,7 +176,7 @@ def test_subscriptions_are_filtered_and_sent_when_they_are_due(session: Session,
         assert [title for title in other.titles if "time" in title] == []
     with clock_from(NOW + 13 * HOUR):
         (alert,) = open_alerts(session)
-    assert "subscriptions.nowhere.to: names the destination 'no-one', which there is not." in alert.detail
+    assert "subscriptions.nowhere.to: names the destination 'no-one', which does not exist." in alert.detail
     assert len(set(sink.keys)) == len(sink.keys)
 
 

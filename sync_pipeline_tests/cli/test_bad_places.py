@@ -252,7 +252,7 @@ def test_a_sandbox_with_data_says_which_options_have_no_effect(shell: Shell, tmp
         with running(file, Options(users=2, projects=1, entries=3)):
             assert shell(*words, "--plan", "free", code=2).warnings == []
             (warning,) = shell(*words, "--users", "5", "--entries", "200", code=2).warnings
-    assert warning.startswith(f"{file} has data already, so --users, --entries have no effect.")
+    assert warning.startswith(f"{file} has data already, which these options do not change: --users, --entries.")
     assert "sync-pipeline sandbox reset" in warning
 
 

@@ -192,7 +192,7 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
         (NEW_SUBSCRIPTION, {"about": []}, "about", "Is empty. Known: new_entries"),
         (NEW_SUBSCRIPTION, {"every": "often"}, "every", "Found 'often', expected one of"),
         (NEW_SUBSCRIPTION, {"client": ["Nobody"]}, "client", "Names 'Nobody', but there is no such client."),
-        (NEW_SUBSCRIPTION, {"to": ["ops"]}, "to", "Names the destination 'ops', which there is not."),
+        (NEW_SUBSCRIPTION, {"to": ["ops"]}, "to", "Names the destination 'ops', which does not exist."),
         (NEW_SUBSCRIPTION, {"about": ["new_locations"], "project": ["Garden"]}, "project", "Does not fit locations"),
         (f"{HERE}/days", {"working_days": []}, "working_days", "No day is chosen."),
         (f"{HERE}/days", {"working_days": ["monday"], "holidays": "soon"}, "holidays", "Found 'soon', expected a day"),

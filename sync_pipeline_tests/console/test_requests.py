@@ -130,7 +130,7 @@ def test_without_a_daemon_the_page_reports_it(tmp_path: Path) -> None:
         browser.sign_in()
         text = browser.page("/").text
         assert "No Dagster daemon has reported yet" in text
-        assert "after stopping a" in text  # both serve the console, at one port
+        assert "stop it first" in text  # both serve the console, at one port
         asked = press(browser, **ASKED)
         assert "No Dagster daemon has reported yet" in Page(asked.text).text
         cancelled = send(browser, "/requests/1/cancel")

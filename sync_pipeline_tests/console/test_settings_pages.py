@@ -160,7 +160,7 @@ def test_a_reset_of_the_lab_keeps_the_webhooks_and_says_that_the_target_is_empty
     assert before
     desk_browser.post(LAB, {"name": "refuse_clockify"})
     text = Page(desk_browser.post(LAB, {"name": "reset"}).text).text
-    assert "The target is empty then: Repair everything" in text.partition("Break something")[0]
+    assert "Afterwards the target is empty; Repair everything" in text.partition("Break something")[0]
     with service(desk_browser).session() as session:
         hooks = open_hooks(session)
         there = session.call(session.clockify.webhooks.list)

@@ -223,7 +223,7 @@ def test_a_name_is_free_in_another_project(tmp_path: Path) -> None:
         sites.is_as_mapped(START | {"five": ("Q", "Oak")})
         sites.move({"six": ("Q", "Oak")})
         assert synced(us).rejected == 1
-        assert "another record has the same name and projectId, 'Oak'" in rejects(us)["six"].reason
+        assert "another record has the same name, 'Oak', and the same projectId" in rejects(us)["six"].reason
 
 
 def test_projects_that_swap_names_and_clients(tmp_path: Path) -> None:

@@ -204,3 +204,16 @@ def test_days_without_the_reference_leave_what_waits_alone(tmp_path: Path) -> No
         us.sync()
         assert entry in us.at_snapshots("time_entries")
         converged(us)
+
+
+def test_a_few_references_are_looked_up_whatever_a_run_may_confirm(tmp_path: Path) -> None:
+    """The limit is about deletions: an entry's project that exists is never taken for a missing one."""
+    with team(tmp_path) as us:
+        us.sync("users")
+        user = us.users()[0]["id"]
+        made = [us.clockify("POST", "/projects", {"name": f"Project {number}"})["id"] for number in range(4)]
+        for project in made:
+            us.add_entry(user, morning(1), projectId=project)
+        us.empty_target()
+        us.sync("time_entries", days=Days(day(1), day(1)), SYNC_MAX_CONFIRMATIONS="1")
+        assert set(made) <= us.at_snapshots("projects").keys()

@@ -161,7 +161,7 @@ class HighLevel:
         return self.profile.objects.find_lag_seconds
 
     async def confirm(self) -> None:
-        """Request once the account of the token."""
+        """Look up once which account the token belongs to."""
         await self._confirm()
 
     def source(self, spec: EntitySpec, parent: EntitySpec | None = None) -> Source:

@@ -118,7 +118,7 @@ def _store(call: Call, row: sqlite3.Row, old: Json, body: Json, started: int, en
 
 
 def update_entries(call: Call) -> Reply:
-    """PUT .../user/{user}/time-entries: several together, all or none; here ``end`` is required, ``start`` is not."""
+    """PUT .../user/{user}/time-entries: several in one request, all or none; here ``end`` is required, ``start`` is not."""
     demand_access(call, call.ids["user"])
     asked = call.body
     if not isinstance(asked, list) or not asked or not all(isinstance(item, dict) for item in asked):

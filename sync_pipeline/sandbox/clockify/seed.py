@@ -19,7 +19,7 @@ EURO = {"id": "64a687e29ae1f428e7ebe302", "code": "EUR", "isDefault": False}
 
 
 def seed_clockify(world: World, rng: random.Random) -> None:
-    """Fill the Clockify tables, with as many records as the options state."""
+    """Fill the Clockify tables, with as many records as the options specify."""
     seeder = Seeder(world, rng)
     _workspace(seeder)
     people = _people(seeder)

@@ -37,7 +37,7 @@ class Call:
         return self.request.path_params
 
     def json(self) -> Any:
-        """The body as JSON, or a problem that states why not."""
+        """The body as JSON, or a problem with the reason."""
         media = self.request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if media != JSON and not media.endswith("+json"):
             raise Problem(415, "unsupported_media_type", f"Send {JSON}, not {media}.")
