@@ -208,7 +208,7 @@ def test_days_without_the_reference_leave_what_waits_alone(tmp_path: Path) -> No
 
 def test_a_few_references_are_looked_up_whatever_a_run_may_confirm(tmp_path: Path) -> None:
     """The limit is about deletions: an entry's project that exists is never taken for a missing one."""
-    with team(tmp_path) as us:
+    with team(tmp_path, entries=0) as us:
         us.sync("users")
         user = us.users()[0]["id"]
         made = [us.clockify("POST", "/projects", {"name": f"Project {number}"})["id"] for number in range(4)]
