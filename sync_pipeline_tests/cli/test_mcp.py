@@ -211,7 +211,7 @@ def test_secrets_and_people_are_in_no_answer(shell: Shell, ask: Answer) -> None:
     assert "Zoe" not in text
     assert [row["value"] for row in answers[2]["rejects"] if row["source_id"] == entry["id"]] == [PERSONAL]
     for query in ({"entity": "users", "query": people[0]["name"]}, {"query": people[0]["name"]}):
-        with pytest.raises(Refused, match="not personal"):
+        with pytest.raises(Refused, match="without personal names"):
             ask("records", **query)
 
 
