@@ -117,7 +117,7 @@ def test_a_success_that_does_not_say_what_was_made_is_never_repeated(us: Team) -
         assert reject.reason.startswith(
             "HighLevel POST /businesses/ answered 201: the answer does not say what was made"
         )
-        assert f"`sync-pipeline rejects retry {name}` with its id" in reject.reason
+        assert f"`sync-pipeline rejects retry {name} ID`" in reject.reason
         session.ledger(name).clear_refused([hidden])
     assert us.sync(name)[name].adopted == 1
     assert len(companies(agency)) == 2

@@ -283,7 +283,7 @@ def test_a_record_of_another_connection_is_refused(us: Team, setup: SetupService
         refuse(other, form_of(other, "clockify.clients.update", {"id": foreign, "name": "Mine"}))
         last = other.now()
         other.now = lambda: last + timedelta(days=29)
-        with pytest.raises(NotAllowed, match="30 days after its last sync it does not count"):
+        with pytest.raises(NotAllowed, match="wait until 30 days after its last sync"):
             refuse(other, change)
         other.now = lambda: last + timedelta(days=31)
         refuse(other, change)
