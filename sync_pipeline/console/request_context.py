@@ -56,7 +56,7 @@ _COMMANDS = re.compile(
 
 
 def beside_button(text: str) -> str:
-    """A message without the commands that the button beside it stands for."""
+    """A message without the commands that do the same as the button beside it."""
     return _COMMANDS.sub("", without_advice(text))
 
 

@@ -79,7 +79,7 @@ class Workplace:
             SYNC_START_DATE=self.first_day.isoformat(),
             SYNC_HOME=str(self.home),
             PYTHONPATH=str(ROOT),
-            PYTHONDONTWRITEBYTECODE="",  # compiled once, as it is installed, whatever the environment sets for other programs
+            PYTHONDONTWRITEBYTECODE="",  # compiled once, like an installed program; the environment may say otherwise for others
             **({"SYNC_DATABASE_URL": self.database} if self.database else {}),
         )
         return {**ours, **self.more}

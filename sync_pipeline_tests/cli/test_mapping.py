@@ -42,11 +42,11 @@ def test_set_drop_restore(shell: Shell) -> None:
 def test_a_source_that_no_record_has(shell: Shell) -> None:
     """`set` and `validate` warn of it and name the nearest one; it may still appear, so both end with 0."""
     assert shell("mapping", "validate", code=0).warnings == []
-    told = shell("mapping", "set", "users", "email", "--source", "emial", code=0).warnings
-    assert told == ["users.email: no record that was looked at has the source 'emial'. Did you mean 'email'?"]
-    assert shell("mapping", "validate", code=0).warnings == told
-    told = shell("mapping", "set", "users", "email", "--source", "nosuch.path", code=0).warnings
-    assert told == [
+    warnings = shell("mapping", "set", "users", "email", "--source", "emial", code=0).warnings
+    assert warnings == ["users.email: no record that was looked at has the source 'emial'. Did you mean 'email'?"]
+    assert shell("mapping", "validate", code=0).warnings == warnings
+    warnings = shell("mapping", "set", "users", "email", "--source", "nosuch.path", code=0).warnings
+    assert warnings == [
         "users.email: no record that was looked at has the source 'nosuch.path'. `sync-pipeline mapping fields users` "
         "shows what there is."
     ]

@@ -230,7 +230,7 @@ def test_records(shell: Shell) -> None:
 
 
 def test_a_record_that_exists_nowhere_is_an_error(shell: Shell) -> None:
-    """Unknown here and to the source, as often as it is asked; others are synced. What only the source has is no error."""
+    """Also when it is repeated; the records named with it are synced. An id that only the source has is no error."""
     shell.sync("users", "projects")
     (key, *_) = shell.team.at_snapshots("users")
     for _ in range(2):

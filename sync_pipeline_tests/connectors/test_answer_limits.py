@@ -41,7 +41,7 @@ BOMB = bomb(200)
 
 
 def endless(head: bytes, piece: bytes) -> Iterator[bytes]:
-    """The same again and again, as fast as it is read."""
+    """The same bytes repeated without end, as fast as they are read."""
     yield head
     while True:
         yield piece

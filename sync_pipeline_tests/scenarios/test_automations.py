@@ -621,7 +621,7 @@ def test_a_backfill_is_not_undone_by_another_one_that_switches_it_on(us: Team) -
 
 
 def test_a_page_that_is_older_than_the_set_up_changes_nothing(us: Team) -> None:
-    """Of two clicks at once the later one is told that the set-up has changed, and what the first one did stays."""
+    """The later of two simultaneous clicks is answered that the set-up has changed; the result of the first is kept."""
     write_mapping(us, "tags_of_locations.yaml", TAGS)
     setup = service(us)
     shown = setup.revision()

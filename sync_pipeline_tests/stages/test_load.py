@@ -607,8 +607,8 @@ def test_what_an_older_batch_adds_while_a_deletion_is_proven_is_read_once_more(
             for entry in (known, short_lived):
                 us.clockify("DELETE", f"/time-entries/{entry['id']}")
                 content = content_id("TIME_ENTRY_DELETED", entry["id"], {})
-                told = Received(content, "TIME_ENTRY_DELETED", "time_entries", entry["id"], "{}", now)
-                receive_many(session.store, session.pair, "clockify", [told])
+                event = Received(content, "TIME_ENTRY_DELETED", "time_entries", entry["id"], "{}", now)
+                receive_many(session.store, session.pair, "clockify", [event])
         _answer(us, known, short_lived)
         with us.session() as session:
             open_events = session.ledger("time_entries").events.open_events(10)
@@ -632,8 +632,8 @@ def test_what_an_older_batch_adds_while_events_are_answered_is_deleted(
             body = {"id": short_lived["id"], "timeInterval": short_lived["timeInterval"]}
             content = content_id("TIME_ENTRY_UPDATED", short_lived["id"], body)
             payload = json.dumps(body)
-            told = Received(content, "TIME_ENTRY_UPDATED", "time_entries", short_lived["id"], payload, session.now())
-            receive_many(session.store, session.pair, "clockify", [told])
+            event = Received(content, "TIME_ENTRY_UPDATED", "time_entries", short_lived["id"], payload, session.now())
+            receive_many(session.store, session.pair, "clockify", [event])
             us.clockify("DELETE", f"/time-entries/{short_lived['id']}")
             newer = us.validated(session, "time_entries", _span(5, 0))
 

@@ -64,7 +64,7 @@ class WebhookApi:
     workspace: str
 
     async def list(self) -> list[Webhook]:
-        """All webhooks of people in the workspace, whoever created them. Not paged."""
+        """All webhooks in the workspace that people created, including those of other users. Not paged."""
         answer = await self.api.request("GET", HOOKS, ids=self._ids())
         data = answer.data.get("webhooks") if isinstance(answer.data, dict) else answer.data
         if not isinstance(data, list):
