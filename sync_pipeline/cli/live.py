@@ -59,9 +59,9 @@ def _say_what_it_writes(setup: SetupService, now: LiveStatus) -> None:
     names = {}
     for system in SYSTEMS:
         found = system_details(setup, system)
-        names[system] = found.title
+        names[system] = found.system.title
         account = " ".join(filter(None, (found.facts.workspace, found.connection.workspace)))
-        terminal.hint(f"{found.title}: {f'{account} at ' if account else ''}{found.connection.where}")
+        terminal.hint(f"{found.system.title}: {f'{account} at ' if account else ''}{found.connection.where}")
     for effect in effects(setup, now):
         name = effect.entity.replace("_", " ")
         terminal.hint(f"{'About ' if effect.is_dated else ''}{effect.writes:,} {name} go to {names[effect.target]}.")

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from sync_pipeline.connectors.http import ApiClient
-from sync_pipeline.connectors.limiter import OnTurn
+from sync_pipeline.connectors.limiter import OnTurn, RateWindow
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.preparation import Preparation
 from sync_pipeline.connectors.profile import BaseProfile
@@ -247,6 +247,43 @@ class AssigningTarget(Target, Protocol):
 
     async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:
         """Change only these fields (None clears); None when the record does not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectedSystem:
+    """One account of one vendor, as the settings describe it: no request is needed for any of this."""
+
+    system: str
+    """What mappings call it."""
+    title: str
+    """What people call it."""
+    short_title: str
+    """The same in one word."""
+    named: str
+    """What people call it within a sentence."""
+    plan: str
+    """What its limits depend on."""
+    windows: Sequence[RateWindow]
+    """Its rate limits."""
+    bucket: str
+    """The name of its request budget."""
+    is_shared: bool = False
+    """Whether everyone with a key for the account uses up the same budget."""
+    secrets: tuple[str, ...]
+    """The settings of which one holds the secret that we sign in with."""
+    can_authorize: bool = False
+    """Whether a person can be asked for consent, with what is stored."""
+    prepares: bool = False
+    """Whether something has to exist there before records are written."""
+    has_hooks: bool = False
+    """Whether a webhook is registered for each event."""
+    has_scopes: bool = False
+    """Whether each entity is read and written by a permission of its own; otherwise the role of the key's owner decides."""
+
+    @property
+    def at_start(self) -> str:
+        """What people call it at the beginning of a sentence."""
+        return self.named[:1].upper() + self.named[1:]
 
 
 class System(Protocol):

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sync_pipeline.connectors.clockify import account as clockify
 from sync_pipeline.connectors.highlevel.account import HighLevel
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import RateWindow
-from sync_pipeline.connectors.ports import SnapshotsSystem, System
+from sync_pipeline.connectors.ports import ConnectedSystem, SnapshotsSystem, System
 from sync_pipeline.connectors.profile import BaseProfile, Profile
+from sync_pipeline.connectors.snapshots import account as snapshots
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.systems import SYSTEMS, SystemDescription
@@ -73,3 +75,14 @@ def open_snapshots(
 ) -> SnapshotsSystem:
     """The account on the Snapshots side, through the connector that the profile names. Nothing is requested yet."""
     return CONNECTORS[profile.connector].open(profile, base_url, credentials, options)
+
+
+def connected_systems(settings: Settings) -> dict[str, ConnectedSystem]:
+    """The two systems that a set-up connects."""
+    return {one.system: one for one in (clockify.describe(settings), snapshots.describe(settings))}
+
+
+def name_of(system: str, settings: Settings) -> str:
+    """What people call a system within a sentence: the vendor by its own name."""
+    both = connected_systems(settings)
+    return both[system].named if system in both else SYSTEMS[system].label

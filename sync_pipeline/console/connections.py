@@ -16,7 +16,7 @@ from sync_pipeline.settings import SYSTEMS
 from sync_pipeline.setup import rotation
 from sync_pipeline.setup.connections import WELL, connections
 from sync_pipeline.setup.connections import disconnect as forget
-from sync_pipeline.setup.system_details import SystemDetails, last_tests, system_details, titles
+from sync_pipeline.setup.system_details import SystemDetails, last_tests, system_details
 from sync_pipeline.store.health import SystemFacts
 
 HERE = "/connections"
@@ -29,7 +29,6 @@ def show(context: RequestContext) -> Response:
         "connections.html",
         "Connections",
         connections=connections(context.setup),
-        titles=titles(context.settings()),
         tests=tests,
         **_test(context, *tests.values()),
     )
@@ -59,11 +58,9 @@ def replace_key(context: RequestContext) -> Response:
     """POST /connections/{system}/key: the new one is tried first; the old one stays as a fallback."""
     system = _system(context)
     context.settings()
-    slot = system_details(context.setup, system).slot
-    if slot is None:
-        raise ConfigError(
-            f"No key of {titles(context.settings())[system]} is stored here.", fix=f"Connect it at /{system}."
-        )
+    found = system_details(context.setup, system)
+    if (slot := found.slot) is None:
+        raise ConfigError(f"No key of {found.system.title} is stored here.", fix=f"Connect it at /{system}.")
     try:
         rotation.rotate(context.setup, slot, context.form.text("secret"))
     except SyncError as error:
@@ -81,7 +78,7 @@ def disconnect(context: RequestContext) -> Response:
     """POST /connections/{system}/disconnect."""
     found = system_details(context.setup, _system(context))
     system = found.connection.system
-    if context.form.text("name").casefold() not in {found.name.casefold(), found.title.casefold()}:
+    if context.form.text("name").casefold() not in {found.name.casefold(), found.system.title.casefold()}:
         context.problems.add("name", f"Type {found.name} to disconnect it. Nothing was changed.")
         return _disconnect_page(context, found)
     context.browser.looked_at = None
@@ -91,14 +88,14 @@ def disconnect(context: RequestContext) -> Response:
         context.went_wrong(error)
         return _disconnect_page(context, found)
     context.changed()
-    return context.go(HERE, f"{found.title} is disconnected; its secrets are forgotten.")
+    return context.go(HERE, f"{found.system.title} is disconnected; its secrets are forgotten.")
 
 
 def _page(context: RequestContext, system: str) -> Response:
     found = system_details(context.setup, system)
     return context.page(
         "connection.html",
-        found.title,
+        found.system.title,
         found=found,
         is_well=found.connection.state in WELL,
         secret_label=_label(context, found.slot) if found.slot is not None else "",
@@ -111,7 +108,7 @@ def _label(context: RequestContext, slot: Slot) -> str:
 
 
 def _disconnect_page(context: RequestContext, found: SystemDetails) -> Response:
-    return context.page("disconnect.html", f"Disconnect {found.title}", found=found)
+    return context.page("disconnect.html", f"Disconnect {found.system.title}", found=found)
 
 
 def _test(context: RequestContext, *stored: SystemFacts) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple
 
 from sync_pipeline.alerts.current import open_alerts
 from sync_pipeline.clock import has_passed
+from sync_pipeline.connectors.registry import connected_systems
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.connections import WELL, connections
 from sync_pipeline.setup.drafts import Draft, read_draft
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import LiveStatus, Pause, pause_of, read_live_status
-from sync_pipeline.setup.system_details import system_names
 from sync_pipeline.store.references import WAITS
 from sync_pipeline.store.rejects import rejected_records
 from sync_pipeline.store.trials import last_trial
@@ -70,7 +70,7 @@ def frame_of(setup: SetupService, page: str) -> Frame:
         has_started = pause is not None or live.switch is not None or not (settings.stored or settings.sandbox)
         draft = read_draft(setup)
         revision = setup.on_draft().revision() if draft is not None else ""
-        labels = STEPS | system_names(settings)
+        labels = STEPS | {name: one.short_title for name, one in connected_systems(settings).items()}
         steps = () if has_started or settings.mode else steps_of(_done(setup, live), labels)
     except SyncError:
         return Frame()

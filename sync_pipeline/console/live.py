@@ -8,13 +8,13 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup.connections import WELL, Connection, connections
 from sync_pipeline.setup.switching import LiveStatus, effects, read_live_status, turn_off, turn_on
-from sync_pipeline.setup.system_details import begin_title, last_tests
+from sync_pipeline.setup.system_details import last_tests
 from sync_pipeline.setup.trial import kind_for
 
 
 def show(context: RequestContext) -> Response:
     """GET /live."""
-    settings = context.settings()
+    settings, tests = context.settings(), last_tests(context.setup)
     now, both = read_live_status(context.setup), connections(context.setup)
     return context.page(
         "live.html",
@@ -23,8 +23,7 @@ def show(context: RequestContext) -> Response:
         live_status=now,
         conditions=_conditions(context, now, both),
         has_switch=settings.stored or not settings.sandbox,
-        both=both,
-        names={name: facts.workspace for name, facts in last_tests(context.setup).items()},
+        accounts={one.system: tests[one.system].workspace or one.workspace or one.where for one in both},
         effects=effects(context.setup, now),
         since=settings.start_date,
     )
@@ -52,14 +51,14 @@ def _conditions(
     context: RequestContext, now: LiveStatus, both: tuple[Connection, Connection]
 ) -> list[dict[str, object]]:
     """What going live asks for, each with the page where it is done."""
-    clockify, snapshots = both
-    trial = now.trial
-    tried, system = now.has_passed, begin_title(context.setup.settings())
+    trial, systems = now.trial, context.systems()
     rows: list[dict[str, object]] = [
-        {"what": "Clockify is connected", "is_met": clockify.state in WELL, "where": "/setup/clockify"},
-        {"what": f"{system} is connected", "is_met": snapshots.state in WELL, "where": "/setup/snapshots"},
-        {"what": "A preview of this configuration has passed", "is_met": tried, "where": "/setup/preview"},
+        {"what": f"{systems[name].at_start} is connected", "is_met": state in WELL, "where": f"/setup/{name}"}
+        for name, state in ((one.system, one.state) for one in both)
     ]
+    rows.append(
+        {"what": "A preview of this configuration has passed", "is_met": now.has_passed, "where": "/setup/preview"}
+    )
     if now.mode is not None and kind_for(context.setup.settings()) == "dry_run":
         on_accounts = trial is not None and trial.kind == "dry_run"
         rows.append({"what": "The preview was on the real accounts", "is_met": on_accounts, "where": "/setup/preview"})

@@ -15,7 +15,6 @@ from sync_pipeline.session.health import REFUSED
 from sync_pipeline.setup.connections import TO_CONNECT, Connection, connections
 from sync_pipeline.setup.overview import EntityCard, SetupFacts, Situation, entity_cards, situation_of
 from sync_pipeline.setup.switching import LiveStatus, pause_of, read_live_status
-from sync_pipeline.setup.system_details import begin_title
 from sync_pipeline.store.activity import ActivityFilter, Entry, activity
 
 LINES = 5
@@ -95,7 +94,7 @@ def _situation(
             is_sample=is_sample and live.is_live,
             why=f"{live.mode.why[:1].upper()}{live.mode.why[1:]}." if by_hand and live.mode is not None else "",
             refused=refused,
-            refused_name=begin_title(settings) if refused == "snapshots" else "Clockify",
+            refused_name=context.systems()[refused].at_start if refused else "",
             pause=pause_of(context.setup),
             has_passed=live.has_passed,
             is_live=live.is_live,

@@ -15,6 +15,8 @@ from jinja2.runtime import Context
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from sync_pipeline.connectors.ports import ConnectedSystem
+from sync_pipeline.connectors.registry import connected_systems
 from sync_pipeline.console.forms import WHOLE, Form, FormProblems
 from sync_pipeline.console.frame import Badges, Frame, frame_of
 from sync_pipeline.console.roles import may
@@ -30,7 +32,6 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import is_paused, would_pause
-from sync_pipeline.setup.system_details import system_names
 from sync_pipeline.stages.guards import without_advice
 from sync_pipeline.store.activity import Run
 from sync_pipeline.store.engine import plain
@@ -68,7 +69,8 @@ def words(name: str) -> str:
 @pass_context
 def system(context: Context, name: str) -> str:
     """One of the two systems, as people call it."""
-    return str(context.get("systems", {}).get(name, name))
+    systems: dict[str, ConnectedSystem] = context.get("systems", {})
+    return systems[name].short_title if name in systems else name
 
 
 def shown(value: object) -> str:
@@ -319,12 +321,12 @@ class RequestContext:
             **context,
         )
 
-    def systems(self) -> dict[str, str]:
-        """What pages call the two systems; the usual names while the set-up cannot be read."""
+    def systems(self) -> dict[str, ConnectedSystem]:
+        """The two systems, with their names for pages; the usual ones while the set-up cannot be read."""
         try:
-            return system_names(self.setup.settings())
+            return connected_systems(self.setup.settings())
         except SyncError:
-            return system_names(Settings())
+            return connected_systems(Settings())
 
     def part(self, template: str, *, is_under_way: bool, **context: Any) -> Response:
         """The part of a page that changes by itself; it is asked for again while something is under way."""

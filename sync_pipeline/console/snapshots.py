@@ -36,7 +36,6 @@ from sync_pipeline.setup.snapshots import (
     needed_scopes,
     profile_tokens,
 )
-from sync_pipeline.setup.system_details import begin_title, can_authorize
 
 AUTHS = {
     "api_key": "API key or access token",
@@ -103,8 +102,8 @@ def connect(context: RequestContext) -> Response:
     context.changed()
     if entered.auth == "authorization_code" and not _has_accounts(entered):
         return _begin(context, entered)
-    settings = context.settings()
-    return context.go(PREPARE if is_needed(settings) else "/mapping", f"{begin_title(settings)} is connected.")
+    next_page = PREPARE if is_needed(context.settings()) else "/mapping"
+    return context.go(next_page, f"{context.systems()['snapshots'].at_start} is connected.")
 
 
 def _look(context: RequestContext, entered: SnapshotsForm) -> Response:
@@ -163,7 +162,7 @@ def authorized(context: RequestContext) -> Response:
     except SyncError as error:
         context.went_wrong(error, _place_of_consent(error, stored_form(context.settings())))
         return _page(context, _as_it_is(context))
-    return context.go("/mapping", f"{begin_title(context.settings())} is connected: access was allowed.")
+    return context.go("/mapping", f"{context.systems()['snapshots'].at_start} is connected: access was allowed.")
 
 
 def _begin(context: RequestContext, entered: SnapshotsForm) -> Response:
@@ -277,7 +276,9 @@ def _called(name: str) -> str:
 
 def _system(profile: str, context: RequestContext) -> str:
     """The vendor's name; that of the present profile where there is none of this name."""
-    return load_profile(profile).system if profile in built_in_profiles() else context.systems()["snapshots"]
+    return (
+        load_profile(profile).system if profile in built_in_profiles() else context.systems()["snapshots"].short_title
+    )
 
 
 def _token_profiles(profiles: Sequence[tuple[str, str]]) -> dict[str, BaseProfile]:
@@ -308,7 +309,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
         needed=needed_scopes(settings),
         connection=connection,
         stored=stored_on(connection),
-        can_authorize=can_authorize(settings),
+        can_authorize=context.systems()["snapshots"].can_authorize,
         redirect_uri=_redirect_uri(context),
         given=context.given(*GIVEN),
         sandbox_key=SANDBOX_SNAPSHOTS_KEY,

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from sync_pipeline.connectors.registry import name_of
 from sync_pipeline.defs.io import CHECKED, READ, BatchIOManager
 from sync_pipeline.defs.metadata import (
     asset_tags,
@@ -19,7 +20,6 @@ from sync_pipeline.defs.metadata import (
     console_link,
     counts_metadata,
     definition_metadata,
-    label_of,
     of_each_day,
     run_summary,
     source_key,
@@ -69,7 +69,7 @@ def source_asset(spec: EntitySpec, settings: Settings) -> dg.AssetSpec:
     """Where the entity comes from; the groups are the lanes of the lineage, from left to right."""
     return dg.AssetSpec(
         source_key(spec),
-        description=f"The {spec.entity} in {label_of(spec.source.system, settings)}, read by `{spec.entity}`.",
+        description=f"The {spec.entity} in {name_of(spec.source.system, settings)}, read by `{spec.entity}`.",
         group_name=f"from_{spec.source.system}",
         kinds={spec.source.system},
         metadata={"dagster/column_schema": source_schema(spec), **console_link(settings.console_url)},
@@ -81,7 +81,7 @@ def target_asset(spec: EntitySpec, settings: Settings) -> dg.AssetSpec:
     return dg.AssetSpec(
         target_key(spec),
         deps=[dg.AssetKey(spec.entity)],
-        description=f"What `{spec.entity}` delivered to {label_of(spec.target.system, settings)}. Materialized by its load, "
+        description=f"What `{spec.entity}` delivered to {name_of(spec.target.system, settings)}. Materialized by its load, "
         "checked by `in_sync`.",
         group_name=f"to_{spec.target.system}",
         kinds={spec.target.system},

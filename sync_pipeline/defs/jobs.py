@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from sync_pipeline.defs.metadata import job_owners, job_tags, label_of, target_key
+from sync_pipeline.connectors.registry import name_of
+from sync_pipeline.defs.metadata import job_owners, job_tags, target_key
 from sync_pipeline.defs.verify import CHECK, check_op
 from sync_pipeline.hosting.launch import EVERYTHING, VERIFY, sync_job_name, verify_job_name
 from sync_pipeline.hosting.queue import BULK
@@ -44,8 +45,8 @@ def sync_jobs(specs: Iterable[EntitySpec], settings: Settings) -> list[dg.Unreso
         dg.define_asset_job(
             sync_job_name(spec.entity),
             selection=dg.AssetSelection.assets(spec.entity),
-            description=f"Sync {spec.entity} from {label_of(spec.source.system, settings)} to "
-            f"{label_of(spec.target.system, settings)}. {options_help(spec.entity)}",
+            description=f"Sync {spec.entity} from {name_of(spec.source.system, settings)} to "
+            f"{name_of(spec.target.system, settings)}. {options_help(spec.entity)}",
             tags=job_tags("sync", spec),
             owners=job_owners([spec]),
             executor_def=dg.in_process_executor,

@@ -9,11 +9,10 @@ from typing import Any
 
 import dagster as dg
 
-from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.hosting.run_tags import ENTITY_TAG
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.systems import SYSTEMS
-from sync_pipeline.settings import SETUP, Settings
+from sync_pipeline.settings import SETUP
 from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import CheckResult
 
@@ -23,11 +22,6 @@ KIND_TAG = "sync_pipeline/kind"
 FIRST_DELIVERIES = "first_deliveries"
 SUMMARY, CONSOLE = "summary", "console"
 OF_EACH_DAY = (SUMMARY, CONSOLE, "days", "deliveries")
-
-
-def label_of(system: str, settings: Settings) -> str:
-    """What a system is called: the vendor by its own name."""
-    return {"snapshots": load_profile(settings.snapshots_profile).named}.get(system, SYSTEMS[system].label)
 
 
 def source_key(spec: EntitySpec) -> dg.AssetKey:

@@ -10,8 +10,8 @@ from time import monotonic, sleep
 import dagster as dg
 from dagster import DagsterInstance
 
+from sync_pipeline.connectors.registry import name_of
 from sync_pipeline.defs.changes import changes_job_name
-from sync_pipeline.defs.metadata import label_of
 from sync_pipeline.defs.resources import SyncResource, keep_sandbox
 from sync_pipeline.errors import SyncError
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START, sync_job_name
@@ -49,7 +49,7 @@ def entity_sensor(spec: EntitySpec, settings: Settings, jobs: Sequence[dg.Execut
         # It always looks, and acts when live syncing is on: the switch needs no restart.
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
-            f"Watches {label_of(spec.source.system, settings)} for changed {spec.entity} and starts the runs that sync them. It "
+            f"Watches {name_of(spec.source.system, settings)} for changed {spec.entity} and starts the runs that sync them. It "
             "reads the webhook inbox and asks Clockify for changes within the plan's request budget; a list at another "
             "source is read every SYNC_SNAPSHOTS_POLL_SECONDS. A full read that failed in an outage is repeated. Few changes are read by id, many as their days or as the "
             "whole list. Its cursor is the time of the last poll."

@@ -207,6 +207,15 @@ class Session:
             return operation_target(system, spec, self.snapshots.profile)
         return system.target(spec)
 
+    def read_from(self, system: System) -> list[EntitySpec]:
+        """The entities that come from an account."""
+        return [spec for spec in self.specs.values() if self.systems[spec.source.system] is system]
+
+    def kept_in(self, system: System) -> list[EntitySpec]:
+        """The entities whose records are kept in step in an account: not what is made there once."""
+        kept = [spec for spec in self.specs.values() if not spec.target.once]
+        return [spec for spec in kept if self.systems[spec.target.system] is system]
+
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Run one coroutine of a connector and wait for it."""
         return settled(self.begin(function, *args))

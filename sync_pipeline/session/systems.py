@@ -20,6 +20,7 @@ from sync_pipeline.connectors.ports import SnapshotsSystem, System
 from sync_pipeline.connectors.preparation import Measured
 from sync_pipeline.connectors.profile import BaseProfile, load_profile
 from sync_pipeline.connectors.registry import VENDORS, open_snapshots
+from sync_pipeline.connectors.snapshots.account import agency_bucket, snapshots_account, snapshots_bucket
 from sync_pipeline.connectors.snapshots.api import AgencyKey, Credentials, needed_scopes
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
@@ -44,6 +45,7 @@ from sync_pipeline.store.rate import Budget, budget, room
 from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.setup import current_documents
 
+MEASURED, UNREAD = "measured", "unread"
 FELL_BACK = "the new key was not accepted, so the one before it is used. Rotate it again, or retire the old one."
 
 
@@ -168,24 +170,6 @@ def other_accounts(settings: Settings, specs: Mapping[str, EntitySpec]) -> dict[
     return {name: VENDORS[name].account(settings) for name in sorted(named & VENDORS.keys())}
 
 
-def snapshots_account(settings: Settings) -> str:
-    """What distinguishes one account from another: the base URL, and the account's name where several share one."""
-    return " ".join(
-        filter(None, (settings.snapshots_base_url, settings.snapshots_account, settings.snapshots_location))
-    )
-
-
-def snapshots_bucket(settings: Settings) -> str:
-    """The name of the Snapshots account's request budget."""
-    return f"snapshots:{snapshots_account(settings)}"
-
-
-def agency_bucket(settings: Settings) -> str:
-    """The name of the request budget of the agency that the account is part of."""
-    company = settings.snapshots_company or f"that of {settings.snapshots_location}"
-    return f"snapshots:{settings.snapshots_base_url} {company}"
-
-
 def facts_place(settings: Settings, system: str) -> str:
     """Under what facts about a system are kept: its address, and the account there."""
     accounts = {"clockify": settings.clockify_workspace_id, "snapshots": settings.snapshots_location}
@@ -276,12 +260,18 @@ def _chosen(choice: ReaderChoice) -> str:
 
 def measured_place(settings: Settings) -> str:
     """The key of what was measured: the address, and the account there."""
-    return " ".join(filter(None, (place(settings, "snapshots"), settings.snapshots_location, "measured")))
+    return f"{facts_place(settings, 'snapshots')} {MEASURED}"
 
 
 def unread_place(settings: Settings) -> str:
     """The key of the accounts below the address with figures that could not be read, and why."""
-    return " ".join(filter(None, (place(settings, "snapshots"), settings.snapshots_location, "unread")))
+    return f"{facts_place(settings, 'snapshots')} {UNREAD}"
+
+
+def all_facts_places(settings: Settings, system: str) -> tuple[str, ...]:
+    """The keys of everything that is known of a system."""
+    here = facts_place(settings, system)
+    return here, f"{here} {MEASURED}", f"{here} {UNREAD}"
 
 
 def note_measured(store: Store, settings: Settings, found: Sequence[Measured], at: datetime) -> None:

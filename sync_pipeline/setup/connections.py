@@ -24,14 +24,7 @@ from sync_pipeline.session.secrets import (
     is_of_another,
     place,
 )
-from sync_pipeline.session.systems import (
-    facts_place,
-    measured_place,
-    other_setups,
-    pair_of,
-    pairs_of_others,
-    unread_place,
-)
+from sync_pipeline.session.systems import all_facts_places, other_setups, pair_of, pairs_of_others
 from sync_pipeline.settings import SYSTEMS, Settings, read_setup
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.snapshots import needed_scopes
@@ -125,10 +118,8 @@ def disconnect(setup: SetupService, system: str, *, since: str | None) -> None:
     def remove_secrets() -> None:
         with setup.store() as store:
             turn_all_off(store, besides=pairs_of_others(store, before), by=setup.by, at=setup.now())
-            forget_facts(store, facts_place(before, system))
-            if system == "snapshots":
-                forget_facts(store, measured_place(before))
-                forget_facts(store, unread_place(before))
+            for where in all_facts_places(before, system):
+                forget_facts(store, where)
             others = [other for other in other_setups(store, before) if _names(other, system)]
             theirs = {where for other in others for where in (place(other, system), address(other, system))}
             for where in credentials.places(store):

@@ -293,7 +293,8 @@ def _probe(setup: SetupService, draft: SnapshotsDraft) -> list[Finding]:
     every = switched_on(specs_of(draft.settings), draft.settings.entities)
     specs = {name: spec for name, spec in every.items() if not spec.target.once}
     work = [("probe", name, f"Read {name}") for name in specs]
-    work += [("may_write", name, f"Write {name}") for name, spec in specs.items() if spec.target.system == "snapshots"]
+    written = [name for name, spec in specs.items() if spec.target.system == draft.slot.system]
+    work += [("may_write", name, f"Write {name}") for name in written]
 
     async def look(there: SnapshotsSystem) -> list[Finding]:
         found = []

@@ -19,6 +19,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import RSAKey
 
+from sync_pipeline.connectors.clockify.webhooks import is_for_addon
 from sync_pipeline.connectors.profile import WebhookFacts
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.session.secrets import Vault
@@ -34,8 +35,6 @@ SETTING = "SNAPSHOTS_WEBHOOK_KEY"
 PATH = "/hooks/signed"
 """Names no vendor: some refuse addresses that do."""
 ADDON_SETTING = "CLOCKIFY_ADDON_PUBLIC_KEY"
-ADDON_ISSUER = "clockify"
-ADDON_TYPE = "addon"
 ADDON_SKEW = timedelta(minutes=2)
 """How far Clockify's clock and ours may be apart."""
 
@@ -158,9 +157,8 @@ def signed_deliveries(session: Session) -> Signed | None:
 def _readers(session: Session) -> dict[str, str]:
     """The entity that reads each list of the other system: an automation only where no other entity does."""
     found: dict[str, str] = {}
-    for name, spec in sorted(session.specs.items(), key=lambda each: each[1].target.once):
-        if session.systems[spec.source.system] is session.snapshots:
-            found.setdefault(spec.listed_at[1], name)
+    for spec in sorted(session.read_from(session.snapshots), key=lambda spec: spec.target.once):
+        found.setdefault(spec.listed_at[1], spec.entity)
     return found
 
 
@@ -176,12 +174,7 @@ class AddonKey:
             claims = jwt.decode(token, self.key, algorithms=["RS256"]).claims  # the signature; claims are checked below
         except (JoseError, ValueError):
             return False
-        return (
-            claims.get("iss") == ADDON_ISSUER
-            and claims.get("type") == ADDON_TYPE
-            and claims.get("workspaceId") == workspace
-            and _is_current(claims, now.timestamp())
-        )
+        return is_for_addon(claims, workspace) and _is_current(claims, now.timestamp())
 
 
 def load_addon_key(file: Path | None) -> AddonKey | None:

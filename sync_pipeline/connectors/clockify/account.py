@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from sync_pipeline.connectors.http import RetryPolicy
 from sync_pipeline.connectors.limiter import RateWindow
 from sync_pipeline.connectors.policy import Origin
+from sync_pipeline.connectors.ports import ConnectedSystem
+from sync_pipeline.settings import Settings
 
 KEY_SETTING = "CLOCKIFY_API_KEY"
 ADDON_SETTING = "CLOCKIFY_ADDON_TOKEN"
@@ -67,3 +69,20 @@ class Account:
     def bucket(self) -> str:
         """The name of the request budget, which all keys of a workspace share."""
         return f"clockify:{self.base_url.rstrip('/')}:{self.workspace}"
+
+
+def describe(settings: Settings) -> ConnectedSystem:
+    """The workspace that these settings name."""
+    account = Account(workspace=settings.clockify_workspace_id, base_url=settings.clockify_base_url)
+    return ConnectedSystem(
+        system="clockify",
+        title="Clockify",
+        short_title="Clockify",
+        named="Clockify",
+        plan=settings.clockify_plan,
+        windows=PLANS[settings.clockify_plan].windows,
+        bucket=account.bucket,
+        is_shared=True,
+        secrets=("clockify_api_key", "clockify_addon_token"),
+        has_hooks=True,
+    )

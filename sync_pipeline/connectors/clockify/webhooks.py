@@ -20,6 +20,12 @@ def hook_path(workspace: str) -> str:
     return f"/hooks/{workspace}"
 
 
+def is_for_addon(claims: Mapping[str, Any], workspace: str) -> bool:
+    """Whether a token claims to be Clockify's, for an add-on in this workspace."""
+    wanted = {"iss": "clockify", "type": "addon", "workspaceId": workspace}
+    return all(claims.get(name) == value for name, value in wanted.items())
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook:
     """One webhook as Clockify has it. Address and token are left out of ``repr``: both are secrets."""

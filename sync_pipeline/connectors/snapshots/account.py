@@ -1,0 +1,43 @@
+"""The account on the Snapshots side, as the settings name it."""
+
+from __future__ import annotations
+
+from sync_pipeline.connectors.ports import ConnectedSystem
+from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.settings import Settings
+
+
+def snapshots_account(settings: Settings) -> str:
+    """What distinguishes one account from another: the base URL, and the account's name where several share one."""
+    return " ".join(
+        filter(None, (settings.snapshots_base_url, settings.snapshots_account, settings.snapshots_location))
+    )
+
+
+def snapshots_bucket(settings: Settings) -> str:
+    """The name of the Snapshots account's request budget."""
+    return f"snapshots:{snapshots_account(settings)}"
+
+
+def agency_bucket(settings: Settings) -> str:
+    """The name of the request budget of the agency that the account is part of."""
+    company = settings.snapshots_company or f"that of {settings.snapshots_location}"
+    return f"snapshots:{settings.snapshots_base_url} {company}"
+
+
+def describe(settings: Settings) -> ConnectedSystem:
+    """The account that these settings name, with what its profile says."""
+    profile, has_consent = load_profile(settings.snapshots_profile), settings.auth == "authorization_code"
+    return ConnectedSystem(
+        system="snapshots",
+        title=profile.title,
+        short_title=profile.system,
+        named=profile.named,
+        plan=f"profile {profile.profile}",
+        windows=profile.windows,
+        bucket=snapshots_bucket(settings),
+        secrets=("snapshots_api_key",) if settings.auth == "api_key" else ("snapshots_client_secret",),
+        can_authorize=settings.stored and has_consent and bool(settings.snapshots_client_id),
+        prepares=profile.prepares,
+        has_scopes=True,
+    )
