@@ -27,11 +27,12 @@ from sync_pipeline.cli.options import OPTIONAL_COLUMNS, OutFile, json_option
 from sync_pipeline.cli.support_bundle import write_private
 from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.error_category import ErrorCategory
-from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
+from sync_pipeline.diagnose.connection_test import diagnose, without_retries
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.health import REFUSED, nothing_syncs
 from sync_pipeline.session.mode import Mode
 from sync_pipeline.session.session import open_session
+from sync_pipeline.settings import SYSTEMS
 from sync_pipeline.setup.connections import connections
 from sync_pipeline.setup.overview import EntityRow, entity_rows
 from sync_pipeline.setup.prepare import measured

@@ -16,9 +16,10 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from sync_pipeline.connectors.preparation import Made, Measured
-from sync_pipeline.diagnose.connection_test import SYSTEMS, diagnose, without_retries
+from sync_pipeline.diagnose.connection_test import diagnose, without_retries
 from sync_pipeline.diagnose.finding import Finding
 from sync_pipeline.errors import SyncError
+from sync_pipeline.settings import SYSTEMS
 from sync_pipeline.setup import prepare, trial
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store import console_work

@@ -55,9 +55,8 @@ class ClockifyProbes:
 
     def probes(self) -> list[Probe]:
         """All of them; each request is sent once."""
-        read = [spec for spec in self._session.specs.values() if spec.source.system == "clockify"]
-        kept = [spec for spec in self._session.specs.values() if not spec.target.once]
-        written = [spec for spec in kept if spec.target.system == "clockify"]
+        there = self._session.clockify
+        read, written = self._session.read_from(there), self._session.kept_in(there)
         return [
             Probe(BUDGET, self._look_at_budget),
             Probe(ADDRESS, self._contact.look_at_address, (BUDGET,)),
@@ -95,7 +94,7 @@ class ClockifyProbes:
     @property
     def cost(self) -> int:
         """The most requests these probes send: user, workspace, role, each list, the webhooks."""
-        lists = [spec for spec in self._session.specs.values() if spec.source.system == "clockify" and not _users(spec)]
+        lists = [spec for spec in self._session.read_from(self._session.clockify) if not _users(spec)]
         return 3 + len(lists) + bool(self._hooks.names)
 
     def _look_at_budget(self) -> Finding:

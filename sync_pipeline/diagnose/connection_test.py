@@ -12,10 +12,11 @@ from sync_pipeline.diagnose.snapshots import SnapshotsProbes
 from sync_pipeline.errors import StoreError
 from sync_pipeline.session.session import Session
 from sync_pipeline.session.systems import facts_place
-from sync_pipeline.settings import Settings
+from sync_pipeline.settings import SYSTEMS, Settings
 from sync_pipeline.store.health import note_names, note_test
 
-SYSTEMS = ("clockify", "snapshots")
+PROBES: dict[str, type[ClockifyProbes | SnapshotsProbes]] = {"clockify": ClockifyProbes, "snapshots": SnapshotsProbes}
+"""What is asked of each system, in this order."""
 
 
 def without_retries(settings: Settings) -> Settings:
@@ -31,13 +32,11 @@ def diagnose(session: Session, systems: Collection[str] = SYSTEMS) -> Iterator[F
     """
     yield Finding(Status.OK, f"ready ({session.store.dialect})", what="Database")
     yield from _in_clear(session, systems)
-    if "clockify" in systems:
-        clockify = ClockifyProbes(session)
-        yield from _kept(session, "clockify", run(clockify.probes()))
+    for system in (system for system in PROBES if system in systems):
+        there = PROBES[system](session)
+        yield from _kept(session, system, run(there.probes()))
         with suppress(StoreError):  # the findings are reported even if they cannot be stored
-            note_names(session.store, facts_place(session.settings, "clockify"), clockify.account, clockify.workspace)
-    if "snapshots" in systems:
-        yield from _kept(session, "snapshots", run(SnapshotsProbes(session).probes()))
+            note_names(session.store, facts_place(session.settings, system), there.account, there.workspace)
 
 
 def _kept(session: Session, system: str, findings: Iterator[Finding]) -> Iterator[Finding]:

@@ -35,11 +35,15 @@ FIXES = {
 class SnapshotsProbes:
     """What a sync needs of the Snapshots API, in the order in which it makes sense."""
 
+    account = workspace = ""
+    """What these are called is not asked for."""
+
     def __init__(self, session: Session) -> None:
         # What is made once is made of lists that others read; its operation cannot be tried.
         self._session, self._specs = session, [spec for spec in session.specs.values() if not spec.target.once]
+        self._sources, self._written = session.read_from(session.snapshots), session.kept_in(session.snapshots)
         # The entity that is read there first, as a key with one scope only may have that one.
-        self._first = min(self._specs, key=lambda spec: spec.source.system != "snapshots")
+        self._first = min(self._specs, key=lambda spec: spec not in self._sources)
         settings, profile = session.settings, session.snapshots.profile
         # A list always exists: a 404 means that the address leads past the API's root.
         codes = frozenset(row.code for row in profile.answers if row.code and row.action is not Action.GONE)
@@ -62,8 +66,7 @@ class SnapshotsProbes:
         name = self._session.snapshots.profile.system
         address, api, key = f"{name} address", f"{name} API", f"{name} key"
         account, prepared = f"{name} account", f"{name} preparation"
-        written = [spec for spec in self._specs if spec.target.system == "snapshots"]
-        needs = {spec.entity: (key, account, prepared) for spec in written}
+        needs = {spec.entity: (key, account, prepared) for spec in self._written}
         return [
             Probe(address, self._contact.look_at_address),
             Probe(api, self._contact.look_at_api, (address,)),
@@ -79,7 +82,7 @@ class SnapshotsProbes:
             ),
             *(
                 Probe(f"Write {one.entity} (snapshots)", partial(self._look_at_writing, one), needs[one.entity])
-                for one in written
+                for one in self._written
             ),
         ]
 
@@ -162,7 +165,7 @@ class SnapshotsProbes:
 
     def _look_at_reading(self, spec: EntitySpec) -> Finding:
         found = self._look(spec, self._read, write=False)
-        if found.ok or spec.source.system == "snapshots":
+        if found.ok or spec in self._sources:
             return found
         return Finding(Status.WARNING, found.detail, ONLY_VERIFY, found.fix)
 

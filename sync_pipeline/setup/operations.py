@@ -23,6 +23,7 @@ from sync_pipeline.connectors.http import ApiClient
 from sync_pipeline.connectors.operation_target import not_connected
 from sync_pipeline.connectors.operations import id_of
 from sync_pipeline.connectors.ports import Operable
+from sync_pipeline.connectors.registry import name_of
 from sync_pipeline.errors import (
     AmbiguousWrite,
     ApiError,
@@ -33,7 +34,6 @@ from sync_pipeline.errors import (
     UnknownOutcome,
 )
 from sync_pipeline.mapping.load import specs_of
-from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.operations.catalogue import Operation, known, operation, systems
 from sync_pipeline.operations.inputs import OperationCall, formed
 from sync_pipeline.session.session import Session
@@ -136,14 +136,11 @@ def _refuse_owned(session: Session, form: OperationCall) -> None:
         return  # it adds something below a record
     account = account_of(session, form.operation)
     ids = {spelled for each in form.ids.values() for spelled in (each, each.lower())}  # hexadecimal in either case
-    for name, spec in session.specs.items():
-        if spec.target.once or session.systems[spec.target.system] is not account:
-            continue
+    for spec in session.kept_in(account):
+        name = spec.entity
         for source_id in session.ledger(name).owners(ids).values():
             label = labels_of(session.store, session.pair, [(name, source_id)]).get((name, source_id)) or source_id
-            source = {"snapshots": session.snapshots.profile.named}.get(
-                spec.source.system, SYSTEMS[spec.source.system].label
-            )
+            source = name_of(spec.source.system, session.settings)
             raise NotAllowed(
                 f"This record is {label} of {name}: the sync writes it, and would overwrite what is changed here.",
                 fix=f"Change it in {source}, where it comes from.",
@@ -151,7 +148,7 @@ def _refuse_owned(session: Session, form: OperationCall) -> None:
     targeted = [
         name
         for name, spec in specs_of(session.settings).items()
-        if spec.target.system in _called(session, account) and not spec.target.once
+        if session.systems.get(spec.target.system) is account and not spec.target.once
     ]
     for name in owned_elsewhere(session.store, session.pair, targeted, ids, session.now() - UNUSED_AFTER):
         raise NotAllowed(
@@ -160,11 +157,6 @@ def _refuse_owned(session: Session, form: OperationCall) -> None:
             fix="Change it where that connection reads it. If no one uses that connection any more, change the record in "
             f"{systems()[form.operation.system]} itself, or wait until {UNUSED_AFTER.days} days after its last sync.",
         )
-
-
-def _called(session: Session, account: Operable) -> list[str]:
-    """What mappings call a connected account."""
-    return [name for name, system in session.systems.items() if system is account]
 
 
 def run(setup: SetupService, session: Session, form: OperationCall, *, once: str = "") -> Result:
