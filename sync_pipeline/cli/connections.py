@@ -35,7 +35,7 @@ def connections_list(as_json: bool) -> None:
 @json_option
 def connections_show(system: str, as_json: bool) -> None:
     """Show one connection. As its last answer left it; no request is sent."""
-    _show([one for one in list_connections(SetupService(actor("terminal"))) if one.system == system], as_json)
+    _show([{one.system: one for one in list_connections(SetupService(actor("terminal")))}[system]], as_json)
 
 
 def _show(found: list[Connection], as_json: bool) -> None:

@@ -13,6 +13,7 @@ from sync_pipeline.cli.options import json_option, may_ask
 from sync_pipeline.cli.prepare import run as prepare
 from sync_pipeline.cli.questions import Asker, SecretSource, secret_options
 from sync_pipeline.connectors.profile import TokenFacts, built_in_profiles, load_profile
+from sync_pipeline.connectors.registry import connected_systems
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.secrets import (
@@ -23,7 +24,7 @@ from sync_pipeline.session.secrets import (
     SNAPSHOTS_KEY,
     Slot,
 )
-from sync_pipeline.settings import ONE_KIND, SYSTEMS
+from sync_pipeline.settings import ONE_KIND
 from sync_pipeline.setup.clockify import (
     ClockifyAccount,
     ClockifyForm,
@@ -84,7 +85,7 @@ APP_PORT = 8777
 )
 @click.option("--no-input", is_flag=True, help="Ask nothing: values that no option sets stay unchanged.")
 @json_option
-def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str | None, **options: Any) -> None:
+def init(no_input: bool, as_json: bool, entities: str | None, **options: Any) -> None:
     """Connect Clockify and the Snapshots API. Step by step; run again, it continues where it was left.
 
     With --json or --no-input nothing is asked. From standard input, the Clockify key comes on the first line.
@@ -94,8 +95,8 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
     setup = SetupService(actor("terminal"))
     _clockify(setup, asker, options)
     _entities(setup, asker, entities)
-    _snapshots(setup, asker, options, callback_port)
-    _of_one_kind(setup, asker, options, callback_port)
+    _snapshots(setup, asker, options)
+    _of_one_kind(setup, asker, options)
     settings = setup.settings()
     needs_preparation = is_needed(settings) and not settings.missing
     if needs_preparation and asker.asks:
@@ -122,18 +123,15 @@ def init(no_input: bool, as_json: bool, callback_port: int | None, entities: str
     )
 
 
-def _of_one_kind(setup: SetupService, asker: Asker, options: dict[str, Any], port: int | None) -> None:
+def _of_one_kind(setup: SetupService, asker: Asker, options: dict[str, Any]) -> None:
     """One side is the sandbox and the other is not: a person may connect one of them again."""
     while asker.asks and ONE_KIND in setup.settings().missing:
         terminal.warning(f"{_mixed(setup)} Choose the same for both.")
-        system = asker.choice("Connect which one again", "", None, (*SYSTEMS, "none"), "none")
+        system = asker.choice("Connect which one again", "", None, (*CONNECT, "none"), "none")
         if system == "none":
             return
         unanswered = {name: None if name.startswith(f"{system}_") else value for name, value in options.items()}
-        if system == "clockify":
-            _clockify(setup, asker, unanswered)
-        else:
-            _snapshots(setup, asker, unanswered, port)
+        CONNECT[system](setup, asker, unanswered)
 
 
 def _refuse_mixed(setup: SetupService) -> None:
@@ -143,9 +141,9 @@ def _refuse_mixed(setup: SetupService) -> None:
 
 def _mixed(setup: SetupService) -> str:
     named = is_named_sandbox(setup.settings(), "clockify_base_url")
-    there = load_profile(setup.settings().snapshots_profile).named
-    one, other = ("Clockify", there) if named else (f"{there[:1].upper()}{there[1:]}", "Clockify")
-    return f"{one} is the sandbox and {other} is a real account, so nothing can be synced between them."
+    clockify, snapshots = connected_systems(setup.settings()).values()
+    one, other = (clockify, snapshots) if named else (snapshots, clockify)
+    return f"{one.at_start} is the sandbox and {other.named} is a real account, so nothing can be synced between them."
 
 
 def _told(side: Any) -> dict[str, str]:
@@ -210,7 +208,7 @@ def _workspace(setup: SetupService, asker: Asker, options: dict[str, Any], accou
     return next((each.id for each in there if answer in (each.id, each.name)), answer)
 
 
-def _snapshots(setup: SetupService, asker: Asker, options: dict[str, Any], port: int | None) -> None:
+def _snapshots(setup: SetupService, asker: Asker, options: dict[str, Any]) -> None:
     """Address, profile, credentials and - with OAuth's authorization code - a person's consent."""
     given = {name: value for name, value in options.items() if name.startswith("snapshots_") and value}
     if not asker.asks and not given:
@@ -218,9 +216,9 @@ def _snapshots(setup: SetupService, asker: Asker, options: dict[str, Any], port:
 
     def connect() -> None:
         since = setup.revision()
-        form = _snapshots_form(setup, asker, options, port)
+        form = _snapshots_form(setup, asker, options)
         if form.auth == "authorization_code":
-            form, since = _authorize(setup, form, port, since), setup.revision()
+            form, since = _authorize(setup, form, options["callback_port"], since), setup.revision()
             if profile_tokens(form.profile) is None:
                 return
             form = _with_account(setup, asker, replace(form, location=options["snapshots_location"] or ""))
@@ -230,7 +228,11 @@ def _snapshots(setup: SetupService, asker: Asker, options: dict[str, Any], port:
     asker.again(connect)
 
 
-def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any], port: int | None) -> SnapshotsForm:
+CONNECT = {"clockify": _clockify, "snapshots": _snapshots}
+"""What asks for each system and connects it."""
+
+
+def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any]) -> SnapshotsForm:
     now = stored_form(setup.settings())
     is_set_up = setup.settings().stored and bool(now.base_url)
 
@@ -261,7 +263,7 @@ def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any], 
         form = SnapshotsForm(region=region, profile=profile, auth=auth)
         if auth == "api_key":
             return _by_tokens(setup, asker, options, form, tokens)
-        return _by_app(setup, asker, options, form, port)
+        return _by_app(setup, asker, options, form)
     of_other = now.region != "custom" or now.profile != profile
     base = "" if on_sandbox else text("Its base URL", "base_url", "" if of_other else now.base_url)
     account = "" if on_sandbox else text("Account name (usually none)", "account", now.account, may_be_empty=True)
@@ -316,9 +318,7 @@ def _by_tokens(
     return _with_account(setup, asker, form)
 
 
-def _by_app(
-    setup: SetupService, asker: Asker, options: dict[str, Any], form: SnapshotsForm, port: int | None
-) -> SnapshotsForm:
+def _by_app(setup: SetupService, asker: Asker, options: dict[str, Any], form: SnapshotsForm) -> SnapshotsForm:
     """An app of the person's own, after what has to be entered there; the account is chosen after the consent."""
     profile, now = load_profile(form.profile), stored_form(setup.settings())
     before = now if now.profile == form.profile else form
@@ -326,7 +326,7 @@ def _by_app(
     if asker.asks and profile.tokens and profile.auth.oauth:
         terminal.notice(profile.tokens.app)
         terminal.notice(f"Scopes to tick in the app: {' '.join(profile.auth.oauth.scopes)}")
-        terminal.notice(f"Return address: {redirect_uri(port or APP_PORT)}")
+        terminal.notice(f"Return address: {redirect_uri(options['callback_port'] or APP_PORT)}")
     if asker.asks and app:
         terminal.notice(f"The sandbox's app is {app['id']} with the secret {app['secret']}.")
     present = before.client_id or app.get("id", "")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pytest
+from jinja2 import Environment, nodes
 
 from sync_pipeline.connectors.ports import AssigningTarget, Source, UpsertTarget
 from sync_pipeline.mapping.load import load_specs
@@ -15,11 +16,11 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline_tests.connectors.clients import clockify, snapshots
 
 PACKAGE = Path("sync_pipeline")
-SYSTEMS = {"clockify", "snapshots"}
+SYSTEMS = {"clockify", "snapshots", "highlevel"}
 VENDORS = ("connectors", "sandbox")
 """Where a system is known by its name."""
-ACCOUNTS = ("diagnose", "setup", "console", "cli")
-"""Where the account of one vendor is set up, tested and shown."""
+KEPT = {"system", "catalogue"}
+"""The attributes in which such a name is kept."""
 ENTITIES = {"users", "projects", "time_entries", "locations", "clients", "tasks"}
 
 
@@ -53,29 +54,73 @@ def modules(*leave_out: str) -> Iterator[tuple[str, ast.Module]]:
             yield str(path), ast.parse(path.read_text())
 
 
-def names_a_system(node: ast.expr) -> bool:
-    """Whether an operand is the name of a system, a collection of such names, or where one is kept (but for a column)."""
-    if isinstance(node, ast.Attribute):
-        return node.attr == "system" and not (isinstance(node.value, ast.Attribute) and node.value.attr == "c")
-    return isinstance(node, ast.Constant | ast.Tuple | ast.Set | ast.List) and any(
-        isinstance(part, ast.Constant) and part.value in SYSTEMS for part in ast.walk(node)
-    )
+def constants(trees: Iterable[ast.Module]) -> set[str]:
+    """What else stands for the name of a system: the variables of modules, and the attributes of classes, set to one."""
+    bodies = (owner.body for tree in trees for owner in ast.walk(tree) if isinstance(owner, ast.Module | ast.ClassDef))
+    found = set()
+    for node in (node for body in bodies for node in body if isinstance(node, ast.Assign | ast.AnnAssign)):
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            found |= set(_set_to_a_name(target, node.value))
+    return found - KEPT
 
 
-def comparisons(tree: ast.Module) -> Iterator[int]:
+def _set_to_a_name(target: ast.expr, value: ast.expr | None) -> Iterator[str]:
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for pair in zip(target.elts, value.elts, strict=False):
+            yield from _set_to_a_name(*pair)
+    elif isinstance(target, ast.Name) and isinstance(value, ast.Constant) and value.value in SYSTEMS:
+        yield target.id
+
+
+def is_name(node: ast.expr, known: Collection[str]) -> bool:
+    """Whether an operand is the name of a system, a constant that holds it, or a collection with such a name."""
+    if isinstance(node, ast.Tuple | ast.Set | ast.List):
+        return any(is_name(each, known) for each in node.elts)
+    if isinstance(node, ast.Constant):
+        return str(node.value).lower() in SYSTEMS
+    if isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id.isupper():
+        return node.value.id == "SYSTEMS" or getattr(node, "attr", "") in {*KEPT, *known}
+    return getattr(node, "attr", getattr(node, "id", "")) in known
+
+
+def is_kept(node: ast.expr) -> bool:
+    """Whether an operand is where the name of a system is kept (but for a column)."""
+    is_column = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr == "c"
+    return isinstance(node, ast.Attribute) and node.attr in KEPT and not is_column
+
+
+def comparisons(tree: ast.Module, known: Collection[str] = ()) -> Iterator[int]:
     """The lines on which something is compared with a system's name; whether two are the same may be asked."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
-            named = [isinstance(part, ast.Attribute) for part in (node.left, *node.comparators) if names_a_system(part)]
-            if named and not (len(named) == 2 and all(named)):
+            parts = (node.left, *node.comparators)
+            if any(is_name(part, known) for part in parts) or len({is_kept(part) for part in parts}) > 1:
                 yield node.lineno
-        if isinstance(node, ast.MatchValue) and names_a_system(node.value):
+        if isinstance(node, ast.MatchValue) and is_name(node.value, known):
+            yield node.lineno
+        looked_in = node.value if isinstance(node, ast.Subscript | ast.Attribute) else None
+        if isinstance(looked_in, ast.Dict) and any(is_name(key, known) for key in looked_in.keys if key is not None):
+            yield looked_in.lineno
+
+
+def comparisons_on_page(page: str) -> Iterator[int]:
+    """The same for a template, whose filters select by a name, too."""
+    for node in Environment().parse(page).find_all((nodes.Compare, nodes.Test, nodes.Filter, nodes.Getitem)):
+        parts = (node.expr, *(each.expr for each in node.ops)) if isinstance(node, nodes.Compare) else ()
+        kept = {isinstance(part, nodes.Getattr) and part.attr in KEPT for part in parts}
+        names = [each for each in node.find_all(nodes.Const) if str(each.value).lower() in SYSTEMS]
+        is_other = isinstance(node, nodes.Getitem) and not isinstance(node.node, nodes.Dict)
+        if len(kept) > 1 or (names and not is_other):
             yield node.lineno
 
 
 def test_nothing_asks_which_system_it_talks_to() -> None:
-    """No comparison with a system's name outside the adapters, but for what is about the account of one vendor."""
-    found = [f"{path}:{line}" for path, tree in modules(*VENDORS, *ACCOUNTS) for line in comparisons(tree)]
+    """No comparison with a system's name outside the adapters and the sandbox: in no module, and in no template."""
+    known = constants(tree for _, tree in modules())
+    found = [f"{path}:{line}" for path, tree in modules(*VENDORS) for line in comparisons(tree, known)]
+    pages = sorted(PACKAGE.rglob("*.html"))
+    found += [f"{path}:{line}" for path in pages for line in comparisons_on_page(path.read_text())]
+    assert pages
     assert found == []
 
 
@@ -87,11 +132,35 @@ def test_nothing_asks_which_system_it_talks_to() -> None:
         'x = name in ("clockify",)',
         "spec.target.system == other",
         'match name:\n    case "clockify": pass',
+        "name == CLOCKIFY",
+        "name == SYSTEMS[0]",
+        "spec.source.system == CLOCKIFY_KEY.system",
+        "spec.source.system == vendors.CLOCKIFY",
+        "match name:\n    case vendors.CLOCKIFY: pass",
+        'x = {"clockify": 1, "snapshots": 2}[name]',
+        "x = {CLOCKIFY: 1}.get(name, 2)",
     ],
 )
 def test_such_a_comparison_is_found(code: str) -> None:
     """However it is written."""
-    assert list(comparisons(ast.parse(code)))
+    assert list(comparisons(ast.parse(code), constants([ast.parse('CLOCKIFY, OTHER = "clockify", "none"')])))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '{% if connection.system == "clockify" %}{% endif %}',
+        '{{ 1 if name in ("clockify", "snapshots") else 2 }}',
+        '{{ 1 if systems.snapshots == "Snapshots" else 2 }}',
+        "{% if row.system == other %}{% endif %}",
+        '{% if name is eq "clockify" %}{% endif %}',
+        '{{ rows|selectattr("system", "equalto", "clockify")|list }}',
+        '{{ {"clockify": 1}[name] }}',
+    ],
+)
+def test_such_a_comparison_is_found_on_a_page(page: str) -> None:
+    """However it is written."""
+    assert list(comparisons_on_page(page))
 
 
 def test_the_engine_names_no_entity() -> None:
