@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, select
@@ -17,7 +18,7 @@ from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.deliveries import Delivered, Refused
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.ledger import Ledger
-from sync_pipeline.store.merge import MergeCounts
+from sync_pipeline.store.merge import MERGE_ROWS, MergeCounts
 from sync_pipeline.store.rejects import Reject, list_rejects
 from sync_pipeline.store.schema import records
 from sync_pipeline.store.staged import StagedRow
@@ -35,6 +36,7 @@ from sync_pipeline_tests.store.batch import (
     row,
     there,
 )
+from sync_pipeline_tests.store.conftest import Server
 
 MARCH = ("2024-03-01", "2024-03-31")
 
@@ -499,6 +501,30 @@ def test_the_record_is_found_from_the_staged_row(tmp_path: Path) -> None:
     (lines,) = found
     assert lines[0].startswith("SEARCH staged USING COVERING INDEX")
     assert lines[1].startswith("SEARCH records USING")
+
+
+def test_a_page_to_be_delivered_is_found_without_sorting_all_of_them(postgres: Server) -> None:
+    """PostgreSQL, too, walks the rows in order and stops at the end of the page, however many records there are."""
+    store = open_store(postgres.emptied())
+    plan: list[str] = []
+
+    def explain(_: Any, cursor: psycopg.Cursor[Any], statement: str, parameters: Any, *more: Any) -> None:
+        del more
+        if "FOR UPDATE" in statement:
+            found = cursor.connection.execute(f"EXPLAIN {statement}".encode(), parameters)
+            plan.extend(line[0] for line in found)
+
+    with here(store).staging(read_no=9) as staging:
+        staging.add([row(f"k{number:05}") for number in range(MERGE_ROWS // 2)])
+        staging.merge(at(1))
+        event.listen(store.engine, "before_cursor_execute", explain)
+        page = next(staging.claimed_pages(100, lambda planned: planned.source_id))
+        event.remove(store.engine, "before_cursor_execute", explain)
+    store.close()
+
+    assert len(page) == 100
+    assert plan
+    assert not [line for line in plan if "Sort" in line or "Seq Scan" in line], plan
 
 
 values = st.sampled_from(["v1", "v2", "v3"])
