@@ -27,7 +27,9 @@ __all__ = ["HASH_VERSION", "canonical_rows", "canonical_target", "canonical_targ
 Canonical = tuple[bytes, str]
 _PREFIX = b"%d\n" % HASH_VERSION
 _TEXTUAL = frozenset({"id", "text", "email"})
-_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z")
+_INSTANT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z", re.ASCII)
+_INSTANTS = re.compile(rf"(?:{_INSTANT.pattern}\n)*", re.ASCII)
+_INSTANT_LENGTH = len("2026-01-31T10:00:00.000Z")
 _NEVER_NORMALISED = frozenset({"instant", "date", "bool", "int", "number"})
 
 
@@ -48,11 +50,9 @@ def canonical_targets(spec: EntitySpec, records: Iterable[Mapping[str, object]])
     """The same form of many records as the target returned them."""
     kept = [record if isinstance(record, Mapping) else {} for record in records]
     fields = _sorted_fields(spec)
-    columns = []
-    for field in fields:
-        read = _RETURNED.get(field.type, _returned_text)
-        columns.append([_tolerant(read, record.get(field.name)) for record in kept])
-    return _rows(spec, fields, columns, len(kept))
+    return _rows(
+        spec, fields, [_returned(field, [record.get(field.name) for record in kept]) for field in fields], len(kept)
+    )
 
 
 def differences(
@@ -144,6 +144,26 @@ def _normal(value: Any) -> Any:
             return value or None
         return (value if ascii_only else sorted({unicodedata.normalize("NFC", item) for item in value})) or None
     return value
+
+
+def _returned(field: Field, column: list[Any]) -> list[Any]:
+    """A column that the target returned, in canonical form; nearly always it is in that form already, which is seen at once."""
+    if _is_canonical(field, [value for value in column if value is not None]):
+        return column
+    read = _RETURNED.get(field.type, _returned_text)
+    return [_tolerant(read, value) for value in column]
+
+
+def _is_canonical(field: Field, values: list[Any]) -> bool:
+    kinds = set(map(type, values))
+    if field.type == "bool":
+        return kinds <= {bool}
+    if not kinds <= {str}:
+        return False
+    if field.type == "instant":
+        lines = "".join([f"{value}\n" for value in values])
+        return len(lines) == len(values) * (_INSTANT_LENGTH + 1) and _INSTANTS.fullmatch(lines) is not None
+    return field.type not in _RETURNED and "".join(values).isascii()
 
 
 def _tolerant(read: Callable[[Any], object], value: object) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -28,15 +28,10 @@ from sync_pipeline.stages.load import load
 from sync_pipeline.stages.plan import deletes
 from sync_pipeline.stages.process import is_wanted, processed_rows
 from sync_pipeline.stages.references import kept
-from sync_pipeline.store.comparison import Comparison, Copy, DifferingRecord, ObservedRow, WantedRow
-from sync_pipeline.store.records import Known
+from sync_pipeline.store.comparison import Comparison, Copy, DifferingRecord, ObservedRow
 from sync_pipeline.store.schema import REMOVAL
 from sync_pipeline.store.scope import draw
-from sync_pipeline.store.staged import StagedRow
-from sync_pipeline.store.staging import Staging
 
-WAITS = "waits"
-"""The status of a record that waits for one that cannot be delivered."""
 KEPT = 100_000
 """Differences listed by field; beyond it they are only counted."""
 
@@ -195,18 +190,11 @@ def _verify_made(session: Session, spec: EntitySpec) -> VerifyResult:
     """
     before, verdict = session.requests, VerifyResult(spec.entity)
     with checked(session, spec, None, Options(dry_run=True), independent=True) as checking:
-        for rows in checking.staging.rows():
-            known = session.ledger(spec).lookup([row.source_id for row in rows])
-            wanted = [
-                _wanted(row, known.get(row.source_id), assigns_ids=True) for row in rows if row.status != "former"
-            ]
-            statuses = Counter(row.status for row in wanted)
-            verdict.rejected += statuses["rejected"]
-            verdict.excluded += statuses["excluded"]
-            verdict.waiting += statuses[WAITS]
-            lacking = [row.source_id for row in wanted if row.status == "accepted"]
-            verdict.missing += len(lacking)
-            verdict.differences += [Difference("missing", key, "*", "present", "absent") for key in lacking]
+        comparison = checking.staging.compare(assigns_ids=True)
+        verdict.rejected, verdict.excluded, verdict.waiting = comparison.left_out()
+        lacking = comparison.accepted()
+    verdict.missing = len(lacking)
+    verdict.differences = [Difference("missing", key, "*", "present", "absent") for key in lacking]
     target, asked = session.target(spec), deque[str](maxlen=session.settings.max_confirmations)
     for page in session.ledger(spec).scan():
         made = [known.target_id for known in page if known.target_id and known.is_delivered]
@@ -241,41 +229,40 @@ def _why_held_back(spec: EntitySpec, results: list[CheckResult]) -> str:
 
 
 def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days | None) -> VerifyResult:
-    verdict = VerifyResult(spec.entity)
-    with session.ledger(spec).comparison() as comparison:
-        statuses = _want(session, spec, checking.staging, comparison)
-        verdict.rejected, verdict.excluded, verdict.waiting = (statuses[s] for s in ("rejected", "excluded", WAITS))
-        verdict.former = checking.staging.counts().get("former", 0)
-        seen, archived, number, target = 0, set[str](), draw(session.store), session.target(spec)
-        copying = copying_target(session, spec)
-        for page in _target_pages(session, spec, days):
-            rows = canonical_targets(spec, page)
-            ids = [str(record.get(target.id_field)) for record in page]
-            if spec.target.delete == "archive":
-                archived |= {key for key, record in zip(ids, page, strict=True) if target.is_archived(record)}
-            marks = [_mark(copying, record) for record in page]
-            comparison.observe(
-                [
-                    ObservedRow(key, fields.decode(), digest, *mark)
-                    for key, (fields, digest), mark in zip(ids, rows, marks, strict=True)
-                ]
-            )
-            seen += len(page)
-            session.report(Progress(spec.entity, "verify", seen))
-        verdict.source, verdict.target = comparison.count_wanted(), comparison.count_observed()
-        verdict.foreign = comparison.count_foreign()
-        removed, suspects = _sort_out(comparison.differences(), archived)
-        stuck = _stuck(session, spec, suspects)
-        still = kept(session, spec, {item.source_id for item in suspects if item.kind == "extra"})
-        suspects = [item for item in suspects if item.source_id not in stuck | still]
-        verdict.target -= len(removed) + len(stuck) + len(still - stuck)
-        verdict.kept = len(still - stuck)
-        verdict.rejected += len(stuck)
-        found = list(_re_read(session, spec, iter(suspects)))
-        beliefs = _beliefs(spec, comparison, removed, suspects, found)
-        session.ledger(spec).claims.free_ended()
-        session.ledger(spec).observe_target(beliefs, number)
-        verdict.copies = copies_in(session, spec, comparison)
+    verdict, target = VerifyResult(spec.entity), session.target(spec)
+    comparison = checking.staging.compare(assigns_ids=target.assigns_ids)
+    verdict.rejected, verdict.excluded, verdict.waiting = comparison.left_out()
+    verdict.former = checking.staging.counts().get("former", 0)
+    seen, archived, number = 0, set[str](), draw(session.store)
+    copying = copying_target(session, spec)
+    for page in _target_pages(session, spec, days):
+        rows = canonical_targets(spec, page)
+        ids = [str(record.get(target.id_field)) for record in page]
+        if spec.target.delete == "archive":
+            archived |= {key for key, record in zip(ids, page, strict=True) if target.is_archived(record)}
+        marks = [_mark(copying, record) for record in page]
+        comparison.observe(
+            [
+                ObservedRow(key, fields.decode(), digest, *mark)
+                for key, (fields, digest), mark in zip(ids, rows, marks, strict=True)
+            ]
+        )
+        seen += len(page)
+        session.report(Progress(spec.entity, "verify", seen))
+    verdict.source, verdict.target = comparison.count_wanted(), comparison.count_observed()
+    verdict.foreign = comparison.count_foreign()
+    removed, suspects = _sort_out(comparison.differences(), archived)
+    stuck = _stuck(session, spec, suspects)
+    still = kept(session, spec, {item.source_id for item in suspects if item.kind == "extra"})
+    suspects = [item for item in suspects if item.source_id not in stuck | still]
+    verdict.target -= len(removed) + len(stuck) + len(still - stuck)
+    verdict.kept = len(still - stuck)
+    verdict.rejected += len(stuck)
+    found = list(_re_read(session, spec, iter(suspects)))
+    beliefs = _beliefs(spec, comparison, removed, suspects, found)
+    session.ledger(spec).claims.free_ended()
+    session.ledger(spec).observe_target(beliefs, number)
+    verdict.copies = copies_in(session, spec, comparison)
     if not deletes(spec):  # what is deleted at the source stays at the target, as it should
         verdict.kept = sum(item.kind == "extra" for item in found)
         verdict.target -= verdict.kept
@@ -321,32 +308,6 @@ def _stuck(session: Session, spec: EntitySpec, suspects: list[DifferingRecord]) 
     extra = [item.source_id for item in suspects if item.kind == "extra"]
     known = session.ledger(spec).lookup(extra)
     return {key for key, record in known.items() if record.deleted_at is not None and record.refused_hash == REMOVAL}
-
-
-def _want(session: Session, spec: EntitySpec, staging: Staging, comparison: Comparison) -> Counter[str]:
-    """Put the source's side in, each record with its stored link - for an upsert target, its own id is the link."""
-    statuses: Counter[str] = Counter()
-    assigns_ids = session.target(spec).assigns_ids
-    for rows in staging.rows():
-        known = session.ledger(spec).lookup([row.source_id for row in rows])
-        wanted = [_wanted(row, known.get(row.source_id), assigns_ids=assigns_ids) for row in rows]
-        statuses.update(row.status for row in wanted)
-        comparison.want(wanted)
-    return statuses
-
-
-def _wanted(row: StagedRow, known: Known | None, *, assigns_ids: bool) -> WantedRow:
-    key, digest, status = row.source_id, row.fields_hash, row.status
-    target_id = known.target_id if known is not None else None
-    if target_id is None and not assigns_ids:
-        target_id = key
-    if known is not None and status == "former":
-        return WantedRow(key, target_id, known.fields, known.fields_hash, "accepted")
-    if known is not None and known.refused_hash == digest and known.delivered_hash != digest:
-        status = "rejected"  # by the target, and in exactly this state
-    elif not is_wanted(row):
-        status = WAITS if status == "waiting" else status
-    return WantedRow(key, target_id, row.fields, digest, status)
 
 
 def _target_pages(session: Session, spec: EntitySpec, days: Days | None) -> Iterator[list[Record]]:

@@ -1,4 +1,4 @@
-"""Set both sides beside each other: what the source wants and what was read at the target, as two temporary tables."""
+"""Set both sides beside each other: what a batch wants and what was read at the target, as two temporary tables."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Any, Literal, NamedTuple
 from sqlalchemy import (
     Column,
     ColumnElement,
+    Connection,
     Integer,
     MetaData,
     Select,
     Table,
     Text,
     and_,
+    case,
     func,
+    insert,
     literal,
+    null,
     or_,
     select,
     text,
@@ -26,6 +30,7 @@ from sync_pipeline.store.bulk import insert_fast
 from sync_pipeline.store.engine import HeldConnection
 from sync_pipeline.store.schema import KEY, records
 from sync_pipeline.store.scope import EntityRows
+from sync_pipeline.store.staged import staged
 
 Side = Literal["missing", "extra", "different"]
 
@@ -40,6 +45,8 @@ wanted = Table(
     Column("status", KEY, nullable=False),
     prefixes=["TEMPORARY"],
 )
+WAITS = "waits"
+"""The status of a row that waits for a record which is rejected."""
 observed = Table(
     "observed",
     _META,
@@ -50,17 +57,6 @@ observed = Table(
     Column("is_own", Integer, nullable=False, doc="1 when we have created it"),
     prefixes=["TEMPORARY"],
 )
-
-
-class WantedRow(NamedTuple):
-    """What the source says of one record."""
-
-    source_id: str
-    target_id: str | None
-    fields: str
-    """As JSON."""
-    fields_hash: str
-    status: str
 
 
 class ObservedRow(NamedTuple):
@@ -94,17 +90,31 @@ class DifferingRecord:
 
 
 class Comparison:
-    """Both sides of one entity; add everything first, then ask."""
+    """Both sides of one entity, on the connection that holds the staged batch; observe everything first, then ask."""
 
     def __init__(self, entity: EntityRows, held: HeldConnection) -> None:
         self._entity, self._held = entity, held
         self._indexed = False
-        with held.reading() as tx:
-            _META.create_all(tx, checkfirst=False)
 
-    def want(self, rows: Sequence[WantedRow]) -> None:
-        """What the source says, whatever its status."""
-        self._add(wanted, rows)
+    def want(self, tx: Connection, *, assigns_ids: bool) -> None:
+        """Each staged record is wanted under its stored link; without one, where the target assigns no ids, under its own id."""
+        for table in _META.sorted_tables:  # of an earlier comparison of the same batch
+            tx.execute(text(f"DROP TABLE IF EXISTS {table.name}"))
+        _META.create_all(tx, checkfirst=False)
+        link = null() if assigns_ids else staged.c.source_id
+        tx.execute(insert(wanted).from_select([column.name for column in wanted.c], self._staged(link)))
+
+    def left_out(self) -> tuple[int, int, int]:
+        """How many records of the batch are rejected, how many excluded, and how many wait for one that is rejected."""
+        with self._held.reading() as tx:
+            rows = tx.execute(select(wanted.c.status, func.count()).group_by(wanted.c.status))
+            counts = {row[0]: row[1] for row in rows}
+        return counts.get("rejected", 0), counts.get("excluded", 0), counts.get(WAITS, 0)
+
+    def accepted(self) -> list[str]:
+        """The records that are wanted at the target, but for those that were made before."""
+        found = select(wanted.c.source_id).where(wanted.c.status == "accepted").order_by(wanted.c.source_id)
+        return [row[0] for row in self._rows(found)]
 
     def observe(self, rows: Sequence[ObservedRow]) -> None:
         """What is at the target."""
@@ -181,6 +191,22 @@ class Comparison:
     def _ours(self) -> list[ColumnElement[bool]]:
         return self._entity.of(records)
 
+    def _staged(self, link: ColumnElement[Any]) -> Select[Any]:
+        """The columns of ``wanted``, with the ``link`` of a record that has none; what was made once is wanted as it was made."""
+        made = staged.c.status == "former"
+        is_refused = and_(
+            records.c.refused_hash == staged.c.fields_hash,
+            records.c.delivered_hash.is_distinct_from(staged.c.fields_hash),
+        )
+        waits_in_vain = and_(staged.c.status == "waiting", staged.c.rule.isnot(None))
+        return select(
+            staged.c.source_id,
+            func.coalesce(records.c.target_id, link),
+            func.coalesce(case((made, records.c.fields)), staged.c.fields, records.c.fields, ""),
+            func.coalesce(case((made, records.c.fields_hash)), staged.c.fields_hash),
+            case((made, "former"), (is_refused, "rejected"), (waits_in_vain, WAITS), else_=staged.c.status),
+        ).select_from(staged.outerjoin(records, and_(*self._ours(), records.c.source_id == staged.c.source_id)))
+
     def _is_known(self) -> Select[Any]:
         return select(records.c.source_id).where(*self._ours(), records.c.target_id == observed.c.target_id)
 
@@ -211,7 +237,7 @@ class Comparison:
 
 
 def _deliverable() -> ColumnElement[bool]:
-    return wanted.c.status.in_(["accepted", "waiting"])
+    return wanted.c.status.in_(["accepted", "waiting", "former"])
 
 
 def _is_wanted() -> Select[Any]:

@@ -12,7 +12,6 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, case
 
 from sync_pipeline.store.bulk import chunks, execute_together
 from sync_pipeline.store.claims import taken_over
-from sync_pipeline.store.comparison import Comparison
 from sync_pipeline.store.deliveries import Deliveries
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.events import Events
@@ -115,12 +114,6 @@ class Ledger(Records, Deliveries):
         except BaseException:
             held.close()
             raise
-
-    @contextmanager
-    def comparison(self) -> Iterator[Comparison]:
-        """An empty comparison of what the source wants with what is at the target."""
-        with self.store.holding() as held:
-            yield Comparison(self, held)
 
     def mark_observed(self, numbers: Mapping[str, int], observed_at: datetime, *, by_id: bool) -> int:
         """Note that reads with these numbers found these records unchanged: an older batch may not change them any more."""

@@ -22,6 +22,7 @@ from sqlalchemy import (
 
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.claims import Claims, Sending
+from sync_pipeline.store.comparison import Comparison
 from sync_pipeline.store.loads import Load
 from sync_pipeline.store.planned import Planned, PlannedRows
 from sync_pipeline.store.records import Absent, pending_delete, pending_upsert, read_by_id_lately
@@ -78,6 +79,13 @@ class Staging(PlannedRows):
                 return
             yield [StagedRow(*row[1:]) for row in found]
             after = found[-1][0]
+
+    def compare(self, *, assigns_ids: bool) -> Comparison:
+        """The start of a comparison with what is at the target; it ends an earlier one."""
+        found = Comparison(self._loads, self._held)
+        with self._looking() as tx:
+            found.want(tx, assigns_ids=assigns_ids)
+        return found
 
     def accept(self, source_ids: Iterable[str]) -> None:
         """What these rows waited for is at the target."""

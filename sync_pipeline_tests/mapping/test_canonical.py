@@ -163,6 +163,29 @@ def test_many_together_are_the_same_as_one_by_one(records: list[dict[str, Any]])
     assert canonical_targets(ENTRIES, fields) == together
 
 
+@pytest.mark.parametrize("field", ["start_time", "billable", "description"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *(None, "", 7, True, [], "\n", "2024-05-01T09:30:00.000Z\n", "\ud800", "é"),
+        *(
+            "2024-05-01T09:30:00.000Z\n2024-05-01T09:30:00.000Z",
+            "2024-05-01T11:30:00+02:00",
+            "٢024-05-01T09:30:00.000Z",
+        ),
+    ],
+)
+def test_an_odd_value_from_the_target_is_read_alike_wherever_it_stands(field: str, odd: object) -> None:
+    """Not every value of a page is looked at alone; what is odd is never passed on for another one."""
+    fields, _ = _sent(entry())
+    page = [fields, fields | {field: odd}, fields]
+    alone = [canonical_target(ENTRIES, record) for record in page]
+
+    assert canonical_targets(ENTRIES, page) == alone
+    is_same = odd == "2024-05-01T11:30:00+02:00" and field == "start_time"
+    assert (alone[1][1] == alone[0][1]) is (is_same or odd == fields[field])
+
+
 def test_the_hash_is_the_one_of_yesterday() -> None:
     """A changed hash means a full rewrite of every user's target: a change of it raises HASH_VERSION."""
     spec = SPECS["projects"]
