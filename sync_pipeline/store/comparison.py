@@ -98,8 +98,9 @@ class Comparison:
 
     def want(self, tx: Connection, *, assigns_ids: bool) -> None:
         """Each staged record is wanted under its stored link; without one, where the target assigns no ids, under its own id."""
+        schema = "temp" if tx.dialect.name == "sqlite" else "pg_temp"  # named, so that no table of the user is meant
         for table in _META.sorted_tables:  # of an earlier comparison of the same batch
-            tx.execute(text(f"DROP TABLE IF EXISTS {table.name}"))
+            tx.execute(text(f"DROP TABLE IF EXISTS {schema}.{table.name}"))
         _META.create_all(tx, checkfirst=False)
         link = null() if assigns_ids else staged.c.source_id
         tx.execute(insert(wanted).from_select([column.name for column in wanted.c], self._staged(link)))
