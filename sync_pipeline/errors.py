@@ -5,6 +5,7 @@ SyncError
 │   ├── MappingFileError   ... the fix is in one line of one YAML file
 │   ├── NotGranted         ... the key is right, but may not do all that a sync does (exit 4)
 │   ├── ChangedMeanwhile   ... the set-up was changed by someone else: look at it again
+│   ├── NotFound           ... what was named does not exist: name another
 │   └── NotAllowed         ... something has to be done first, such as a trial (exit 1)
 ├── FatalApiError          stop the run: the other system refused us, retrying cannot help
 │   └── NotAuthorized      ... a key, a scope or a consent is missing or was refused (exit 4)
@@ -70,6 +71,10 @@ class NotGranted(ConfigError):
 
 class ChangedMeanwhile(ConfigError):
     """The set-up has changed since this change was started; nothing was overwritten."""
+
+
+class NotFound(ConfigError):
+    """What was named does not exist: a run, a record, an entity, a request."""
 
 
 class NotAllowed(ConfigError):

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from sync_pipeline.console.request_context import CSV, OUTCOMES, TRIGGERS, RequestContext, download, title_of_run, took
 from sync_pipeline.console.requests import panel
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.errors import NotFound
 from sync_pipeline.reporting.export import csv_text
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.guards import as_decided
@@ -105,7 +105,7 @@ def run(context: RequestContext) -> Response:
         found = run_of(session.store, session.pair, context.param("run"))
         if found is None:
             fix = "Runs are kept for SYNC_KEEP_SYNCS_DAYS days; the page Activity lists them."
-            raise ConfigError("There is no such run.", fix=fix)
+            raise NotFound("There is no such run.", fix=fix)
         rejected: dict[tuple[str, str | None, str], list[str]] = {}
         rows = list_rejects(session.store, session.pair, run_id=found.id, limit=SHOWN_REJECTS)
         for row in rows:

@@ -52,7 +52,7 @@ from sync_pipeline.console.sign_in_links import SIGN_IN
 from sync_pipeline.console.signing_in import not_by_head, refused, remove_cookie, set_cookie, signed_out, take_link
 from sync_pipeline.console.site import USER
 from sync_pipeline.console.work import where
-from sync_pipeline.errors import RetryableApiError, StoreError, SyncError
+from sync_pipeline.errors import NotFound, RetryableApiError, StoreError, SyncError
 
 log = logging.getLogger(__name__)
 
@@ -457,11 +457,17 @@ def _answered(handler: Handler, context: RequestContext) -> Response:
         with context.setup.connected():
             return handler(context)
     except SyncError as error:
-        status = 503 if isinstance(error, StoreError | RetryableApiError) else 409
-        return _problem(context, status, "It did not work", str(error))
+        return _problem(context, *_status_of(error), str(error))
     except Exception as error:  # noqa: BLE001 - no one is to see a traceback, in a page or with what it says in a log
         log.error("The page %s ended with %s.", context.request.url.path, where(error))
         return _problem(context, 500, "Something went wrong", BROKEN)
+
+
+def _status_of(error: SyncError) -> tuple[int, str]:
+    """The status of the page about an error, and its title."""
+    if isinstance(error, NotFound):
+        return 404, "Not found"
+    return 503 if isinstance(error, StoreError | RetryableApiError) else 409, "It did not work"
 
 
 def _problem(context: RequestContext, status: int, title: str, sentence: str) -> Response:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
-from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.errors import NotFound, SyncError
 from sync_pipeline.setup.approvals import NAMED, SHOWN, ApprovalRequest, decide, request_of, requests
 
 BACK = frozenset({"/", "/setup/preview", "/try", "/approvals"})
@@ -25,7 +25,7 @@ def show(visit: RequestContext) -> Response:
     visit.settings()
     found = request_of(visit.setup, _number(visit), after=visit.query("after"))
     if found is None:
-        raise ConfigError(
+        raise NotFound(
             "There is no such request any more: what is held has changed, so that another one took its place.",
             fix="The list of approvals shows what waits.",
         )
@@ -66,5 +66,5 @@ def by_id(visit: RequestContext, ids: Iterable[int | None]) -> dict[int, Approva
 def _number(visit: RequestContext) -> int:
     text = visit.param("number")
     if not text.isdecimal() or len(text) > 15:
-        raise ConfigError("There is no such request.", fix="The list of approvals shows what waits.")
+        raise NotFound("There is no such request.", fix="The list of approvals shows what waits.")
     return int(text)

@@ -10,7 +10,7 @@ from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.secrets import labels_of
 from sync_pipeline.console.work import Test
 from sync_pipeline.diagnose.finding import stored_finding
-from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.errors import ConfigError, NotFound, SyncError
 from sync_pipeline.session.secrets import Slot
 from sync_pipeline.settings import SYSTEMS
 from sync_pipeline.setup import rotation
@@ -125,5 +125,5 @@ def _test(context: RequestContext, *stored: SystemFacts) -> dict[str, Any]:
 def _system(context: RequestContext) -> str:
     system = context.param("system")
     if system not in SYSTEMS:
-        raise ConfigError(f"There is no system {system[:40]!r}.", fix=f"There are {' and '.join(SYSTEMS)}.")
+        raise NotFound(f"There is no system {system[:40]!r}.", fix=f"There are {' and '.join(SYSTEMS)}.")
     return system

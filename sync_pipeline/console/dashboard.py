@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from sync_pipeline.console.request_context import CSV, RequestContext, download
 from sync_pipeline.console.roles import may
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.errors import NotFound
 from sync_pipeline.reporting.charts import diverging, gauges, stacked_bars
 from sync_pipeline.reporting.dashboard import BadPeriod, Dashboard, entries_report, make_dashboard, period_of, today_of
 from sync_pipeline.reporting.export import write_csv, write_xlsx
@@ -73,7 +73,7 @@ def export(context: RequestContext) -> Response:
             return _file(listed if shows_people else _without_people(listed), form)
         found = None if table == "people" and not shows_people else make_dashboard(session, wanted).tables.get(table)
     if found is None:
-        raise ConfigError(f"The dashboard has no table {table[:LONGEST]}.")
+        raise NotFound(f"The dashboard has no table {table[:LONGEST]}.")
     return _file(found, form)
 
 
@@ -238,7 +238,7 @@ def _file(report: Report, form: str) -> Response:
         write_csv(report, text)
         return download(f"{report.name}.csv", text.getvalue(), CSV)
     if form != "xlsx":
-        raise ConfigError("Files are made as .csv or .xlsx.")
+        raise NotFound("Files are made as .csv or .xlsx.")
     sheet = io.BytesIO()
     write_xlsx(report, sheet)
     return download(f"{report.name}.xlsx", sheet.getvalue(), XLSX)

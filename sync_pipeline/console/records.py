@@ -10,7 +10,8 @@ from starlette.responses import Response
 
 from sync_pipeline.console.request_context import CSV, RequestContext, download
 from sync_pipeline.console.requests import panel
-from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.errors import ConfigError, NotFound, SyncError
+from sync_pipeline.mapping.load import load_automations, no_such_entity, specs_of
 from sync_pipeline.reporting.export import csv_text
 from sync_pipeline.session.session import Session
 from sync_pipeline.setup.records import RecordNow, compare_now, find_records, pages_of, record_details
@@ -71,7 +72,7 @@ def export(context: RequestContext) -> Response:
 def record(context: RequestContext) -> Response:
     """GET /records/{entity}/{id}."""
     context.settings()
-    return _record(context, context.param("entity"), context.param("source_id"))
+    return _record(context, _entity(context), context.param("source_id"))
 
 
 def _record(context: RequestContext, entity: str, source_id: str, now: RecordNow | None = None) -> Response:
@@ -79,7 +80,7 @@ def _record(context: RequestContext, entity: str, source_id: str, now: RecordNow
         session.spec(entity)
         found = record_details(session, entity, source_id)
     if found is None:
-        raise ConfigError(
+        raise NotFound(
             f"Nothing is known about {entity} {source_id}.",
             fix="The id is that of the record at its source; search for its name.",
         )
@@ -90,7 +91,7 @@ def _record(context: RequestContext, entity: str, source_id: str, now: RecordNow
 
 def compare(context: RequestContext) -> Response:
     """POST /records/{entity}/compare: the record as both systems have it now."""
-    entity, source_id = context.param("entity"), context.form.text("source_id")
+    entity, source_id = _entity(context), context.form.text("source_id")
     try:
         return _record(context, entity, source_id, compare_now(context.setup, entity, source_id))
     except SyncError as error:
@@ -100,7 +101,7 @@ def compare(context: RequestContext) -> Response:
 
 def retry(context: RequestContext) -> Response:
     """POST /records/{entity}/retry: the chosen records, those of a reason, or all that the target refused."""
-    entity = context.param("entity")
+    entity = _entity(context)
     count = offer_again(context.setup, entity, _chosen(context, entity))
     if not count:
         notice = "There is nothing to send again: what a check rejects is checked again on every sync."
@@ -111,8 +112,8 @@ def retry(context: RequestContext) -> Response:
 
 def ignore(context: RequestContext) -> Response:
     """POST /records/{entity}/ignore: until they change, with a note; or no more."""
-    entity, chosen = context.param("entity"), _chosen(context, context.param("entity"))
-    back = _back(context, entity)
+    entity = _entity(context)
+    chosen, back = _chosen(context, entity), _back(context, entity)
     if context.form.flag("stop"):
         count = stop_ignoring(context.setup, entity, chosen)
         return context.go(back, f"{count:,} {'reject counts' if count == 1 else 'rejects count'} again.")
@@ -147,6 +148,15 @@ def _groups(session: Session, values: dict[str, str]) -> list[RejectGroup]:
 
 def _values(context: RequestContext) -> dict[str, str]:
     return {name: context.query(name) for name in FILTERS}
+
+
+def _entity(context: RequestContext) -> str:
+    """The entity of the address, also one that is switched off; NotFound when there is none of that name."""
+    name, settings = context.param("entity"), context.setup.settings()
+    known = {**specs_of(settings), **load_automations(settings)}
+    if name not in known:
+        raise no_such_entity(name, known)
+    return name
 
 
 def _offset(context: RequestContext) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
-from sync_pipeline.errors import ConfigError, SyncError
+from sync_pipeline.errors import NotFound, SyncError
 from sync_pipeline.setup.requests import (
     ShownRequest,
     WorkPanel,
@@ -83,7 +83,7 @@ def resume(context: RequestContext) -> Response:
 def _found(context: RequestContext) -> ShownRequest:
     found = shown_request(context.setup, _number(context.param("number")))
     if found is None:
-        raise ConfigError("There is no such request; old ones are deleted.")
+        raise NotFound("There is no such request; old ones are deleted.")
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import sync_pipeline.automations
 import sync_pipeline.entities
-from sync_pipeline.errors import ConfigError, MappingFileError, SyncError
+from sync_pipeline.errors import ConfigError, MappingFileError, NotFound, SyncError
 from sync_pipeline.mapping.functions import FunctionFinder
 from sync_pipeline.mapping.parse import overlaid, parse_entity
 from sync_pipeline.mapping.section import shown
@@ -100,6 +100,11 @@ def _after_links(spec: EntitySpec, entities: Collection[str]) -> EntitySpec:
     """The entity, ordered after those that its links are looked up in, as far as they are switched on."""
     before = [one for one in spec.links.values() if one in entities and one not in (spec.entity, *spec.depends_on)]
     return replace(spec, depends_on=(*spec.depends_on, *dict.fromkeys(before))) if before else spec
+
+
+def no_such_entity(name: str, specs: Collection[str]) -> NotFound:
+    """The refusal of a name that none of the entities has."""
+    return NotFound(f"There is no entity {name[:80]!r}.", fix=closest(name[:80], specs))
 
 
 def specs_of(settings: Settings) -> dict[str, EntitySpec]:

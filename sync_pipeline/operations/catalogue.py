@@ -13,7 +13,7 @@ from typing import Any, Literal
 import orjson
 import yaml
 
-from sync_pipeline.errors import ConfigError
+from sync_pipeline.errors import NotFound
 
 Kind = Literal["read", "write", "delete"]
 KINDS: tuple[Kind, ...] = ("read", "write", "delete")
@@ -141,12 +141,12 @@ def events() -> Sequence[CatalogueEvent]:
 
 
 def operation(name: str) -> Operation:
-    """One operation; ConfigError that names similar ones when there is none."""
+    """One operation; NotFound that names similar ones when there is none."""
     found = operations().get(name)
     if found is None:
         similar = get_close_matches(name, operations(), n=3, cutoff=0.5)
         fix = f"Did you mean {' or '.join(similar)}?" if similar else "`sync-pipeline operations search` finds names."
-        raise ConfigError(f"There is no operation {name}.", fix=fix)
+        raise NotFound(f"There is no operation {name}.", fix=fix)
     return found
 
 

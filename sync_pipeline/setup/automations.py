@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.errors import ChangedMeanwhile, ConfigError, SyncError
+from sync_pipeline.errors import ChangedMeanwhile, ConfigError, NotFound, SyncError
 from sync_pipeline.mapping.json_types import fits, id_or_none
 from sync_pipeline.mapping.load import load_automations
 from sync_pipeline.mapping.spec import EntitySpec, Field
@@ -109,10 +109,10 @@ def list_automations(setup: SetupService) -> list[Automation]:
 
 
 def show_automation(setup: SetupService, name: str) -> Automation:
-    """One automation; ConfigError when there is none of that name."""
+    """One automation; NotFound when there is none of that name."""
     found = {one.name: one for one in list_automations(setup)}
     if name not in found:
-        raise ConfigError(f"There is no automation {name!r}.", fix=closest(name, found))
+        raise NotFound(f"There is no automation {name!r}.", fix=closest(name, found))
     return found[name]
 
 
@@ -255,7 +255,7 @@ def _changes(setup: SetupService, name: str, values: Mapping[str, str]) -> dict[
     settings = setup.settings()
     specs = load_automations(settings)
     if name not in specs:
-        raise ConfigError(f"There is no automation {name!r}.", fix=closest(name, specs))
+        raise NotFound(f"There is no automation {name!r}.", fix=closest(name, specs))
     asked = {field.name: field for field in specs[name].fields if field.ask}
     if unknown := sorted(values.keys() - asked.keys()):
         raise ConfigError(f"{name} does not ask for {unknown[0]}.", fix=closest(unknown[0], asked))

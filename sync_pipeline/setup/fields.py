@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sync_pipeline.errors import ConfigError, MappingFileError, SyncError
-from sync_pipeline.mapping.load import fields_in, load_specs, specs_of
+from sync_pipeline.mapping.load import fields_in, load_specs, no_such_entity, specs_of
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.mapping.text import step_text, value_text
 from sync_pipeline.mapping.transforms import TRANSFORMS
@@ -99,11 +99,11 @@ class Layers:
 
 
 def mapping_of(setup: SetupService, entity: str) -> Layers:
-    """The current mapping of an entity; ConfigError when there is no such entity."""
+    """The current mapping of an entity; NotFound when there is no such entity."""
     settings = setup.settings()
     specs = specs_of(settings)
     if entity not in specs:
-        raise ConfigError(f"There is no entity {entity[:80]!r}.", fix=closest(entity[:80], specs))
+        raise no_such_entity(entity, specs)
     base = load_specs(settings.mappings_dir, profile=settings.snapshots_profile).get(entity)
     return Layers(base, fields_in(settings.setup_document, entity), specs[entity])
 

@@ -160,7 +160,7 @@ def test_disconnecting_asks_for_the_name(here: Connected) -> None:
 def test_a_system_that_does_not_exist(browser: Browser) -> None:
     """A sentence."""
     answer = browser.get("/connections/nothing")
-    assert (answer.status_code, "There is no system" in answer.text) == (409, True)
+    assert (answer.status_code, "There is no system" in answer.text) == (404, True)
 
 
 def test_the_pages_in_a_browser(desk_browser: Browser, office: Team, chrome: playwright.sync_api.Browser) -> None:

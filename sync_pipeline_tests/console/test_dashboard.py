@@ -240,8 +240,8 @@ def test_files_hold_what_is_shown(us: Us) -> None:
     assert "=Alpha" in ZipFile(io.BytesIO(sheet.content)).read("xl/sharedStrings.xml").decode()
     lines = us.browser.get(f"/dashboard/export/entries.csv?from={MONTH}&to={MONTH}").text.splitlines()
     assert [len(lines), lines[0].split(",")[:2]] == [5, ["start", "person"]]
-    assert us.browser.get("/dashboard/export/secrets.csv").status_code == 409
-    assert us.browser.get("/dashboard/export/projects.exe").status_code == 409
+    assert us.browser.get("/dashboard/export/secrets.csv").status_code == 404
+    assert us.browser.get("/dashboard/export/projects.exe").status_code == 404
 
 
 def test_in_a_browser(us: Us, chrome: playwright.sync_api.Browser) -> None:

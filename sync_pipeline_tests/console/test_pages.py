@@ -79,6 +79,36 @@ def test_what_does_not_exist_is_reported_on_a_page(browser: Browser, path: str) 
     assert SCRIPT not in answer.text
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/activity/run/nope",
+        "/approvals/999",
+        "/approvals/nope",
+        "/automations/nope",
+        "/connections/nope",
+        "/connections/nope/disconnect",
+        "/dashboard/export/nope.csv",
+        "/mapping/nope",
+        "/mapping/nope/email",
+        "/mapping/new/nope",
+        "/records/nope/1",
+        "/records/users/nope",
+        "/requests/999",
+        "/requests/nope",
+        "/settings/operations/nope",
+    ],
+)
+def test_an_unknown_id_is_not_found(browser: Browser, path: str) -> None:
+    """404, on a page of the console that leads on."""
+    answer = browser.get(path)
+
+    page = Page(answer.text)
+    assert (answer.status_code, page.faults) == (404, [])
+    assert "Not found" in page.text
+    assert {"/", "/activity", "/records"} <= {link["href"] for link in page.all("a")}
+
+
 def test_scripts_in_fields_are_shown_as_text(browser: Browser) -> None:
     """Typed values come back escaped, in values and in sentences."""
     fields = {"is_new": "1", "name": SCRIPT, "source": f'">{SCRIPT}', "transform": SCRIPT, "description": SCRIPT}

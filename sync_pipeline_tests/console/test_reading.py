@@ -167,7 +167,7 @@ def test_a_run(live: Live, office: Team) -> None:
     support = text.partition("Copy for support")[2]
     assert "jana@example.com" not in support
     assert "*** is ***. Try again later." in support
-    assert live.browser.get("/activity/run/nope").status_code == 409
+    assert live.browser.get("/activity/run/nope").status_code == 404
     assert "Retry rejected users" in live.text(run_of(live, "users"))
 
 
@@ -216,8 +216,8 @@ def test_one_record(live: Live) -> None:
     assert "Delivery: create" in text
     text = live.text(f"/records/users/{live.rejected}")
     assert "Why it is rejected email is not an e-mail address no address" in text
-    assert live.browser.get("/records/users/nope").status_code == 409
-    assert live.browser.get("/records/nope/1").status_code == 409
+    assert live.browser.get("/records/users/nope").status_code == 404
+    assert live.browser.get("/records/nope/1").status_code == 404
     assert live.browser.get("/records?entity=nope").status_code == 409, "it is switched off, or there is none"
 
 

@@ -161,8 +161,8 @@ def test_progress_is_read_from_the_row(browser: Browser) -> None:
         assert "cancelling" in browser.page("/requests/1/progress").text
         finish(session.store, 1, "cancelled")
     assert browser.get("/requests/1/progress").headers["x-under-way"] == "no"
-    assert browser.get("/requests/99").status_code == 409
-    assert browser.get("/requests/x/progress").status_code == 409
+    assert browser.get("/requests/99").status_code == 404
+    assert browser.get("/requests/x/progress").status_code == 404
 
 
 def test_every_state_of_a_request_is_a_page(browser: Browser, chrome: playwright.sync_api.Browser) -> None:
