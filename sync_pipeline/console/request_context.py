@@ -52,8 +52,9 @@ PAUSED = "Live syncing is paused until a preview of the change has passed (step 
 
 _COMMANDS = re.compile(
     r": (?:look at `sync-pipeline approvals show \d+`, then [^.]*|`sync-pipeline rejects list` says why)(?=\.)"
+    r"|,? or with `sync-pipeline [^`]*`"
 )
-"""What alerts advise for the terminal: see ``alerts.derive``."""
+"""What is advised for the terminal: by alerts (see ``alerts.derive``), and by messages that name the console first."""
 
 
 def beside_button(text: str) -> str:

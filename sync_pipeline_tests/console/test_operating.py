@@ -14,6 +14,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.session.health import beat
 from sync_pipeline.setup import trial
 from sync_pipeline.setup.approvals import requests
+from sync_pipeline.setup.overview import entity_rows
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import turn_on
 from sync_pipeline.store.rate import note_sent
@@ -62,6 +63,7 @@ def test_a_refused_key_is_green_nowhere(office: Team, ana: Browser, setup: Setup
     for path in ("/", "/connections", "/snapshots"):
         assert "refuses its key" in text(ana, path) if path == "/" else "key refused" in text(ana, path)
         assert "this key was revoked. Replace it on the console's page Secrets" in text(ana, path)
+    assert "credentials rotate" not in text(ana, "/"), "its button is there"
     for system in ("snapshots", "clockify"):
         assert "page Secrets" not in text(ana, f"/connections/{system}"), "its form is on that page"
     assert "this key was revoked. Replace it below" in text(ana, "/connections/snapshots")
@@ -119,8 +121,13 @@ def test_what_was_declined_is_not_advised_any_more(office: Team, ana: Browser, s
         assert re.search(f"Short-lived \\d {project} deleted", text(ana, f"/approvals/{asked.approval.id}"))
     assert re.search(r"Deleting 8 projects : Short-lived \d, Short-lived \d, Short-lived \d and 5 more", text(ana, "/"))
     assert "Allow or decline it under Approvals. Open approvals" in text(ana, run)
+    with setup.reading() as session:  # what the terminal prints has the command, pages have buttons
+        (reason,) = [row.reason for row in entity_rows(session) if row.reason]
+    assert f"then allow it with `sync-pipeline approvals allow {asked.approval.id}`" in reason
     for path in ("/", run):
-        assert f"then allow it with sync-pipeline approvals allow {asked.approval.id}" in text(ana, path)
+        shown = text(ana, path).partition("Copy for support")[0]
+        assert re.search(r"8 of \d+ known projects .* these deletes are held, everything else is loaded\.", shown), path
+        assert "sync-pipeline approvals" not in shown, path
     for decision, then in (("declined", "what is held stays unchanged at the target until"), ("allowed", "the next")):
         ana.post(f"/approvals/{asked.approval.id}", {"decision": decision, "back": "/"})
         for path in ("/", run):
