@@ -238,6 +238,7 @@ PAGE_ROLES: Mapping[str, Role] = {
     "/dashboard/entries": "dashboard",
     "/dashboard/export/{name}": "dashboard",
     "/connections/{system}/disconnect": "admin",
+    "/mapping/new/{entity}": "admin",
     "/settings/about/setup": "admin",
     "/settings/alerts/new-rule": "admin",
     "/settings/alerts/rules/{name}": "admin",

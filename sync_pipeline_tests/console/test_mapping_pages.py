@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.setting_types import Role
 from sync_pipeline.setup.drafts import mapping_setup, read_draft
 from sync_pipeline.setup.fields import change_field, check_drop, field_form
 from sync_pipeline.setup.switching import read_live_status
@@ -63,6 +64,27 @@ def test_what_something_else_needs_has_no_button_to_remove_it(desk_browser: Brow
         assert locked == refused
         assert f"Locked: {reasons.get(entity, '')}" in page.text
         assert page.faults == []
+
+
+@pytest.mark.parametrize("role", ["viewer", "operator"])
+def test_who_may_not_change_a_field_sees_it_in_full(desk_browser: Browser, office: Team, role: Role) -> None:
+    """Where its value comes from, each transform and rule, and the preview of the chosen record; nothing to fill in or press."""
+    connect(desk_browser, office)
+    changed = {"name": "email", "source": "email", "transform": "trim | lower", "type": "email", "required": "1"}
+    assert desk_browser.post("/mapping/users", changed | {"max_length": "200"}, of="/mapping/users/email").is_success
+    with browsing(desk_browser.console) as browser:
+        browser.get(desk_browser.console.link(role))
+        table, page = browser.page("/mapping/users"), browser.page("/mapping/users/email?record=1")
+        new = browser.get("/mapping/new/users")
+    assert page.faults == []
+    for said in ("Source field email", "Transforms trim | lower", "Type email", "Required yes", "Maximum length 200"):
+        assert said in page.text
+    assert {field.get("name") for field in page.all("input", "select", "textarea")} <= {"csrf", "q", "record"}
+    assert (
+        len([user for user in office.users() if str(user["email"]).lower() in page.text.partition("Preview")[2]]) == 1
+    )
+    assert ("Show email" in table.text, "Change email" in table.text, "Add a" in table.text) == (True, False, False)
+    assert new.status_code == 403
 
 
 def test_a_field_is_previewed_with_the_chosen_record(desk_browser: Browser, office: Team) -> None:
