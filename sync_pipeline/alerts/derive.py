@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from sync_pipeline.alerts import kinds
 from sync_pipeline.connectors.error_category import ErrorCategory
-from sync_pipeline.session.health import CODES, FIGURE_RULES, REFUSED, SUBSCRIPTIONS, VERIFY, WEBHOOKS
+from sync_pipeline.session.health import CODES, FIGURE_RULES, REFUSED, SUBSCRIPTIONS, UNCOMPARED, VERIFY, WEBHOOKS
 from sync_pipeline.store.alert_notices import FailingDestination
 from sync_pipeline.store.alerts import AlertKey
 from sync_pipeline.store.approvals import Approval
@@ -185,7 +185,11 @@ def _findings(facts: PipelineFacts) -> Iterator[DerivedAlert]:
         elif about in (FIGURE_RULES, SUBSCRIPTIONS):
             yield DerivedAlert(AlertKey(kinds.RULES_INVALID, system=about), at, f"{reason}.", news=at)
         elif entity in facts.entities and about != entity:
-            detail = f"`verify` found {reason}. Sync again, then check with `sync-pipeline verify`."
+            detail = (
+                f"{reason}. Repair everything on the console's overview, or with `sync-pipeline verify --repair`."
+                if health.code == UNCOMPARED
+                else f"`verify` found {reason}. Sync again, then check with `sync-pipeline verify`."
+            )
             yield DerivedAlert(AlertKey(kinds.DRIFT, entity), at, detail, news=at)
 
 

@@ -89,7 +89,7 @@ KINDS: Mapping[str, AlertKind] = {
         "warning",
         "{entity} differ between the two sides",
         "/activity?entity={entity}",
-        "`verify` found differences",
+        "`verify` found differences, or the sandbox was reset",
         "a `verify` of everything that finds none",
     ),
     REJECTS: AlertKind(

@@ -77,6 +77,7 @@ def experiment(context: RequestContext) -> Response:
         hooks = open_hooks(session)
         address = registered_at(session, hooks)
         done = sandbox_lab.experiment(context.setup, name)
+        sandbox_lab.note_reset(session)
         if address:  # the reset has deleted the webhooks, too
             Registrar.of(session, hooks, address).register(Wishes(enable=True))
     return context.go(SANDBOX, done)

@@ -32,6 +32,8 @@ START_DAEMON = (
 )
 VERIFY, WEBHOOKS, FIGURE_RULES, SUBSCRIPTIONS = "verify:", "webhooks", "alert rules", "subscriptions"
 """What findings are about; the entity that was verified follows."""
+UNCOMPARED = "not compared"
+"""The code where what was delivered may be gone, and both sides have not been compared since."""
 
 CODES = {
     ErrorCategory.NOT_ACCEPTED: "key refused",
@@ -104,6 +106,11 @@ def note_finding(session: Session, about: str, problem: str, *, keep_ok: bool = 
         note_failure(session.store, session.pair, about, problem, problem)  # another finding has its own beginning
     elif keep_ok or about in read_health(session.store, session.pair):
         note_ok(session.store, session.pair, about)
+
+
+def note_uncompared(session: Session, entity: str, why: str) -> None:
+    """Note that what was delivered of an entity may be gone; a comparison of everything ends it."""
+    note_failure(session.store, session.pair, f"{VERIFY}{entity}", UNCOMPARED, why)
 
 
 def nothing_syncs(session: Session) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.session.health import UNCOMPARED, VERIFY
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.switching import Pause
@@ -21,8 +22,6 @@ from sync_pipeline.store.rejects import count_rejects
 from sync_pipeline.store.syncs import status, written_since
 
 NOTHING = RecordCounts(0, 0, 0, 0, 0, 0, 0, 0)
-VERIFY = "verify:"
-"""How the facts about the comparison of an entity's both sides are called; its name follows."""
 RESCAN = {"paid": "17 * * * *", "free": "17 */6 * * *"}
 FIRST_NIGHTLY, APART = 2 * 60 + 2, 10
 """Minutes after midnight of the first entity that is read nightly, and between two of them."""
@@ -88,6 +87,8 @@ class EntityCard:
     """When both sides were last read in full and held the same."""
     next_turn: datetime | None
     """When it is read again in any case; None while nothing happens automatically."""
+    unknown: str = ""
+    """Why it is not known what is at the target, in place of the figures; "" where it is."""
 
 
 def entity_cards(session: Session) -> list[EntityCard]:
@@ -99,7 +100,8 @@ def entity_cards(session: Session) -> list[EntityCard]:
     for row in entity_rows(session):
         proof = health.get(f"{VERIFY}{row.entity}")
         turn = next_turn(crons[row.entity], now) if session.mode.automatic else None
-        cards.append(EntityCard(row, changed.get(row.entity, 0), proof.ok_at if proof else None, turn))
+        unknown = (proof.reason or "") if proof and proof.failed_at and proof.code == UNCOMPARED else ""
+        cards.append(EntityCard(row, changed.get(row.entity, 0), proof.ok_at if proof else None, turn, unknown))
     return cards
 
 

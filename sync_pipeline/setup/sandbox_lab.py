@@ -10,8 +10,11 @@ from typing import Any
 from sync_pipeline.connectors.profile import load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.embedded import control
+from sync_pipeline.session.health import note_uncompared
+from sync_pipeline.session.session import Session
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, Settings
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.records import counts
 
 MINUTE, DAY = 60, 86_400
 NO_KEY = {"message": "Api key does not exist", "code": 4003}
@@ -147,6 +150,14 @@ def experiment(setup: SetupService, name: str) -> str:
         raise ConfigError(f"The lab has no button {name[:40]!r}.")
     setup.note("sandbox lab", done)
     return done
+
+
+def note_reset(session: Session) -> None:
+    """Note that a reset has removed what was delivered: what is stored of it is no longer true."""
+    for entity, state in counts(session.store, session.pair).items():
+        if state.delivered:
+            name = entity.replace("_", " ")
+            note_uncompared(session, entity, f"The sandbox was reset since {name} were last compared.")
 
 
 def end_faults(settings: Settings) -> None:

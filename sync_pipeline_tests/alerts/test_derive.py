@@ -17,6 +17,7 @@ from sync_pipeline.alerts.derive import (
     derive,
 )
 from sync_pipeline.alerts.kinds import KINDS, path_of, title_of
+from sync_pipeline.session.health import UNCOMPARED
 from sync_pipeline.store.alert_notices import FailingDestination
 from sync_pipeline.store.approvals import Approval
 from sync_pipeline.store.health import Health
@@ -98,6 +99,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         {"health": health("verify:users", "3 missing") | {"verify:gone": Health("verify:gone", None, NOW, "x", "x")}},
         "drift:users",
         "`verify` found 3 missing. Sync again, then check with `sync-pipeline verify`.",
+    ),
+    "a reset of the sandbox": (
+        {"health": {"verify:users": Health("verify:users", NOW, NOW, UNCOMPARED, "The sandbox was reset.")}},
+        "drift:users",
+        "The sandbox was reset. Repair everything on the console's overview, or with `sync-pipeline verify --repair`.",
     ),
     "other fields at the source": (
         {"last_success": {"users": synced(NOW - HOUR, schema_changed="x is new")}},

@@ -17,6 +17,7 @@ from sync_pipeline.console.times import TimePreferences
 from sync_pipeline.sandbox.embedded import control
 from sync_pipeline.setup.sandbox_lab import EXPERIMENTS
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.stages.verify import verify
 from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.setup import version_in
 from sync_pipeline.webhooks.hooks import open_hooks
@@ -166,6 +167,31 @@ def test_a_reset_of_the_lab_keeps_the_webhooks_and_says_that_the_target_is_empty
         there = session.call(session.clockify.webhooks.list)
         assert {one.event for one in there} == before
         assert registered_at(session, hooks) == address
+
+
+def test_after_a_reset_the_overview_has_no_figures_until_both_sides_are_compared(desk_browser: Browser) -> None:
+    """Of what was delivered before, which is no longer there: it needs attention, with what to do; then the figures are those of both sides."""
+    assert desk_browser.get("/").is_success  # starts the sandbox
+    with service(desk_browser).session() as session:
+        count = verify(session, session.specs["locations"], None, repair=True).repaired
+    figures = f"Records {count} records of locations"
+    assert count
+    assert figures in desk_browser.page("/").text
+    for _ in range(2):
+        desk_browser.post(LAB, {"name": "reset"})
+    text = desk_browser.page("/").text
+    assert "Locations differ between the two sides" in text
+    assert (
+        "The sandbox was reset since locations were last compared. Repair everything on the console's overview." in text
+    )
+    assert "Not known: the sandbox was reset since locations were last compared." in text
+    assert figures not in text
+    assert "Users differ" not in text, "none was delivered"
+    with service(desk_browser).session() as session:
+        assert verify(session, session.specs["locations"], None, repair=True).repaired == count
+    text = desk_browser.page("/").text
+    assert figures in text
+    assert "sandbox was reset" not in text
 
 
 def test_the_lab_is_only_there_for_the_sandbox(desk_browser: Browser, office: Team) -> None:
