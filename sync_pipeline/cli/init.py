@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
+import orjson
 
 from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option, may_ask
@@ -16,6 +19,7 @@ from sync_pipeline.connectors.profile import TokenFacts, built_in_profiles, load
 from sync_pipeline.connectors.registry import connected_systems
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
+from sync_pipeline.private_files import private_file
 from sync_pipeline.session.secrets import (
     AGENCY_KEY,
     CLOCKIFY_KEY,
@@ -49,6 +53,8 @@ from sync_pipeline.setup.snapshots import (
 REGION_NAMES = ("sandbox", "global", "eu", "usa", "uk", "au", "custom")
 AUTH_NAMES = ("api_key", "client_credentials", "authorization_code")
 BY_TOKENS_OR_APP = "How you sign in: two tokens (api_key), or an app of your own (authorization_code)"
+ANSWERS = "init.json"
+"""The file in SYNC_HOME that keeps the answers of an unfinished `init`."""
 APP_PORT = 8777
 """The default port for the redirect after the consent to an app: its address is registered there."""
 
@@ -91,32 +97,35 @@ def init(no_input: bool, as_json: bool, entities: str | None, **options: Any) ->
     With --json or --no-input nothing is asked. From standard input, the Clockify key comes on the first line.
     """
     reads_input = options["clockify_key_stdin"] or options["snapshots_key_stdin"]
-    asker = Asker(asks=may_ask() and not (no_input or as_json or reads_input))
-    setup = SetupService(actor("terminal"))
-    _clockify(setup, asker, options)
-    _entities(setup, asker, entities)
-    _snapshots(setup, asker, options)
-    _of_one_kind(setup, asker, options)
+    setup, asks = SetupService(actor("terminal")), may_ask() and not (no_input or as_json or reads_input)
+    with _answers(setup, is_asked=asks) as answers:
+        asker = Asker(asks, answers)
+        _clockify(setup, asker, options)
+        _entities(setup, asker, entities)
+        _snapshots(setup, asker, options)
+        _of_one_kind(setup, asker, options)
     settings = setup.settings()
     needs_preparation = is_needed(settings) and not settings.missing
     if needs_preparation and asker.asks:
         prepare(setup, dry_run=False, yes=False)
     sides = connections(setup)
+    missing = [side.system for side in sides if side.state == "not set up"]
+    is_told = asks or any(value for name, value in options.items() if name.startswith(tuple(CONNECT)))
+    lacking = [] if is_told else missing
     if as_json:
         now = setup.settings()
         stored = {"file": str(now.setup_file), "version": now.setup_version}
         terminal.as_json({**stored, "connections": {s.system: _told(s) for s in sides}})
-        _refuse_mixed(setup)
+        _refuse(setup, lacking)
         return
     terminal.table("Connections", [{"system": side.system, **_told(side)} for side in sides], optional=("detail",))
     terminal.hint(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
-    _refuse_mixed(setup)
-    missing = [side.system for side in sides if side.state == "not set up"]
+    _refuse(setup, lacking)
     terminal.hint(
         f"Not connected yet: {' and '.join(missing)}. Run `sync-pipeline init` again, or give the options in its --help."
         if missing
-        else f"Not finished: {' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} missing. Run `sync-pipeline init` again."
-        if (lacking := setup.settings().missing)
+        else f"Not finished: {' and '.join(rest)} {'is' if len(rest) == 1 else 'are'} missing. Run `sync-pipeline init` again."
+        if (rest := setup.settings().missing)
         else "Next: `sync-pipeline prepare` makes what is needed there; then `sync-pipeline preview`."
         if needs_preparation and not asker.asks
         else "Next: `sync-pipeline preview` shows what a sync would do; then `sync-pipeline live on`."
@@ -134,9 +143,36 @@ def _of_one_kind(setup: SetupService, asker: Asker, options: dict[str, Any]) -> 
         CONNECT[system](setup, asker, unanswered)
 
 
-def _refuse_mixed(setup: SetupService) -> None:
+def _refuse(setup: SetupService, unconnected: Sequence[str]) -> None:
+    """Refuse a set-up that was stored but cannot be synced, and one for which nothing was given."""
     if ONE_KIND in setup.settings().missing:
         raise ConfigError(_mixed(setup), fix="Run `sync-pipeline init` again, and choose the same for both.")
+    if unconnected:
+        options = " and ".join(f"--{system}-region" for system in unconnected)
+        raise ConfigError(
+            f"Not connected yet: {' and '.join(unconnected)}.",
+            fix=f"Run `sync-pipeline init` on a terminal, or give {options}, and the other options in its --help.",
+        )
+
+
+@contextmanager
+def _answers(setup: SetupService, *, is_asked: bool) -> Iterator[dict[str, str]]:
+    """The answers of an `init` that was left since the set-up was last changed; kept until one comes to its end."""
+    if not is_asked:
+        yield {}
+        return
+    file, answers = setup.given().home / ANSWERS, dict[str, str]()
+    with suppress(OSError, ValueError, KeyError):
+        found = orjson.loads(file.read_bytes())
+        answers |= found["answers"] if found["since"] == setup.revision() else {}
+    try:
+        yield answers
+    except BaseException:
+        if answers:
+            private_file(file)
+            file.write_bytes(orjson.dumps({"since": setup.revision(), "answers": answers}))
+        raise
+    file.unlink(missing_ok=True)
 
 
 def _mixed(setup: SetupService) -> str:
@@ -204,7 +240,8 @@ def _workspace(setup: SetupService, asker: Asker, options: dict[str, Any], accou
     if asker.asks:
         rows = [{"id": each.id, "workspace": each.name, "plan": each.plan, "you are": each.role} for each in there]
         terminal.table(f"{account.name} <{account.email}> sees", rows)
-    answer = asker.text("Workspace", "--clockify-workspace", options["clockify_workspace"], default)
+    ids = [each.id for each in there]
+    answer = asker.text("Workspace", "--clockify-workspace", options["clockify_workspace"], default, among=ids)
     return next((each.id for each in there if answer in (each.id, each.name)), answer)
 
 
@@ -357,8 +394,9 @@ def _with_account(setup: SetupService, asker: Asker, form: SnapshotsForm) -> Sna
     what = f"The {tokens.key.lower()} is for" if form.auth == "api_key" else "The app is installed in"
     terminal.table(what, [{"id": one.id, tokens.account.lower(): one.name} for one in found])
     now = setup.settings().snapshots_location
-    default = now if now in {one.id for one in found} else found[0].id if len(found) == 1 else ""
-    return replace(form, location=asker.text(tokens.account, "--snapshots-location", None, default))
+    ids = [one.id for one in found]
+    default = now if now in ids else ids[0] if len(ids) == 1 else ""
+    return replace(form, location=asker.text(tokens.account, "--snapshots-location", None, default, among=ids))
 
 
 def _authorize(setup: SetupService, form: SnapshotsForm, port: int | None, since: str) -> SnapshotsForm:

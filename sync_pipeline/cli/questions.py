@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,13 +33,28 @@ class Asker:
     """What answers: a person at a terminal, or options alone."""
 
     asks: bool
+    answers: dict[str, str] = field(default_factory=dict)
+    """What a person has answered, by option, and never a secret: it is offered where the same is asked again."""
 
-    def text(self, question: str, option: str, given: str | None, now: str = "", *, may_be_empty: bool = False) -> str:
-        """An answer in words; ConfigError names the option when there is none and no one can be asked."""
+    def text(
+        self,
+        question: str,
+        option: str,
+        given: str | None,
+        now: str = "",
+        *,
+        may_be_empty: bool = False,
+        among: Collection[str] = (),
+    ) -> str:
+        """An answer in words; ConfigError names the option when there is none and no one can be asked.
+
+        An earlier answer that is not ``among`` the possible ones, where these are known, is not offered.
+        """
         if given is not None:
             return given
         if self.asks:
-            return str(click.prompt(question, default=now, show_default=bool(now), err=True)).strip()
+            now = self._offered(option, now, among)
+            return self._kept(option, click.prompt(question, default=now, show_default=bool(now), err=True))
         if now or may_be_empty:
             return now
         raise ConfigError(f"{question} is not known.", fix=f"Give {option}.")
@@ -48,8 +63,18 @@ class Asker:
         """One of some words."""
         if given is not None or not self.asks:
             return self.text(question, option, given, now)
-        kinds = click.Choice(choices)
-        return str(click.prompt(question, default=now or None, type=kinds, err=True))
+        now, kinds = self._offered(option, now, choices), click.Choice(choices)
+        return self._kept(option, click.prompt(question, default=now or None, type=kinds, err=True))
+
+    def _offered(self, option: str, now: str, among: Collection[str]) -> str:
+        earlier = self.answers.get(option, now)
+        return earlier if earlier in among or not among else now
+
+    def _kept(self, option: str, answer: str) -> str:
+        answer = str(answer).strip()
+        if option:
+            self.answers[option] = answer
+        return answer
 
     def secret(self, question: str, source: SecretSource, *, is_there: bool) -> str:
         """A secret, hidden while it is typed; "" keeps the stored one."""

@@ -244,9 +244,9 @@ def test_what_is_missing_is_named(typed: Shell, words: tuple[str, ...], expected
 
 def test_the_next_step_is_one_that_works(typed: Shell) -> None:
     """Where nothing is connected yet, neither `init` nor a trial that passed recommends `live on`, which would fail."""
-    for words in (("init", "--no-input"), ("trial",)):
-        assert "live on" not in typed(*words, code=0).out
-    assert "Not connected yet: clockify and snapshots." in typed("init", "--no-input", code=0).out
+    for words, code in ((("init", "--no-input"), 2), (("trial",), 0)):
+        ended = typed(*words, code=code)
+        assert "live on" not in ended.out + ended.err
     assert "nothing is set up yet" in typed("trial", code=0).out
     half = typed("init", "--no-input", "--clockify-region", "sandbox", code=0).out
     assert "Not connected yet: snapshots." in half
@@ -255,6 +255,46 @@ def test_the_next_step_is_one_that_works(typed: Shell) -> None:
         in typed(*(word.replace("--json", "--no-input") for word in ON_THE_SANDBOX), code=0).out
     )
     assert "`sync-pipeline live on`" in typed("trial", code=0).out
+
+
+@pytest.mark.parametrize("words", [("--no-input",), ("--json",)])
+def test_a_set_up_without_an_answer_is_none(typed: Shell, words: tuple[str, ...]) -> None:
+    """Where no one is asked and no option was given: what is missing is named with its option, exit 2, until both are connected."""
+    first = typed("init", *words, code=2)
+    assert first.message.startswith("Not connected yet: clockify and snapshots.")
+    assert "--clockify-region and --snapshots-region" in first.message
+    typed("init", *words, "--clockify-region", "sandbox", code=0)
+    half = typed("init", *words, code=2)
+    assert half.message.startswith("Not connected yet: snapshots.")
+    typed("init", *words, "--snapshots-region", "sandbox", code=0)
+    typed("init", *words, code=0)
+
+
+def test_after_a_wrong_key_earlier_answers_are_offered(us: Team, typed: Shell) -> None:
+    """At the next try and by the next `init`, until one comes to its end; the key is asked for again, and stored nowhere."""
+    base, reports = (url.replace("127.0.0.1", "localhost") for url in (us.sandbox.clockify, us.sandbox.reports))
+    where, wrong = ["custom", base, reports, "api_key"], "a-wrong-key-that-was-typed"
+    shown = answer(typed, *where, wrong, "", "", "", "", wrong, "", "", "", "", wrong, code=4)
+    assert f"Clockify's base URL [{base}]" in shown
+    kept = [file for file in typed.root.rglob("*") if file.is_file() and base in file.read_text("latin-1")]
+    assert len(kept) == 1
+    assert kept[0].stat().st_mode & 0o077 == 0
+    there = ["", "custom", us.sandbox.snapshots, "", "api_key"]
+    shown = answer(typed, *[""] * 4, CLOCKIFY_KEY, "", "", *there, wrong, *[""] * 5, SNAPSHOTS_KEY)
+    assert f"Clockify's base URL [{base}]" in shown
+    assert f"Its base URL [{us.sandbox.snapshots}]" in shown
+    assert wrong not in shown
+    assert not kept[0].exists()
+    assert not [file for file in typed.root.rglob("*") if file.is_file() and wrong.encode() in file.read_bytes()]
+
+
+def test_answers_from_before_a_change_of_the_set_up_are_not_offered(us: Team, typed: Shell) -> None:
+    """What was connected since, in the console or by options, is what is current."""
+    base, reports = (url.replace("127.0.0.1", "localhost") for url in (us.sandbox.clockify, us.sandbox.reports))
+    where = ["custom", base, reports, "api_key"]
+    answer(typed, *where, "wrong", "", "", "", "", "wrong", "", "", "", "", "wrong", code=4)
+    typed(*ON_THE_SANDBOX, code=0)
+    assert base not in answer(typed, *[""] * 10)
 
 
 def test_a_secret_is_never_an_option(typed: Shell) -> None:
