@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,13 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.opening import until_asked
 from sync_pipeline.cli.options import ServingGroup, json_option
 from sync_pipeline.cli.questions import confirm
+from sync_pipeline.errors import SyncError
 from sync_pipeline.sandbox.embedded import control
 from sync_pipeline.sandbox.server import list_lines, serve
 from sync_pipeline.sandbox.world import Options
 from sync_pipeline.settings import load_given
+from sync_pipeline.setup.sandbox_lab import note_reset_on
+from sync_pipeline.setup.service import SetupService, actor
 
 SEEDING = ("seed", "users", "projects", "clients", "locations", "entries", "days")
 """Options that say what data a new file gets."""
@@ -106,6 +110,8 @@ def sandbox_reset(yes: bool, port: int | None, as_json: bool) -> None:
     """Start again with fresh data. No faults, real time."""
     confirm("Replace all data of the sandbox by fresh sample data?", yes=yes, as_json=as_json)
     found = control(_port(port), "reset", {})
+    with suppress(SyncError):  # what is wrong with the set-up is reported by what uses it
+        note_reset_on(SetupService(actor("terminal")), _port(port))
     terminal.emit(as_json, found, f"The sandbox has fresh sample data (seed {found['seed']}).")
 
 

@@ -14,6 +14,7 @@ from sync_pipeline.session.health import note_uncompared
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import SANDBOX_SNAPSHOTS_KEY, Settings
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.engine import existing_store
 from sync_pipeline.store.records import counts
 
 MINUTE, DAY = 60, 86_400
@@ -158,6 +159,18 @@ def note_reset(session: Session) -> None:
         if state.delivered:
             name = entity.replace("_", " ")
             note_uncompared(session, entity, f"The sandbox was reset since {name} were last compared.")
+
+
+def note_reset_on(setup: SetupService, port: int) -> None:
+    """Note the reset of the sandbox on this port, if it is the one that is synced here."""
+    settings = setup.settings()
+    if not settings.sandbox or settings.sandbox_port != port:
+        return
+    store = existing_store(settings.store_url, timeout=settings.lock_seconds)
+    if store is not None:  # else nothing was ever delivered
+        store.close()
+        with setup.reading() as session:
+            note_reset(session)
 
 
 def end_faults(settings: Settings) -> None:

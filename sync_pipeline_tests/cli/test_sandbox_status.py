@@ -39,6 +39,23 @@ def console(us: Team) -> Iterator[Browser]:
         yield found
 
 
+def test_a_reset_in_the_terminal_is_noted(us: Team, shell: Shell) -> None:
+    """What was delivered is no longer there, which `status` says until both sides are compared; it says nothing of another sandbox."""
+    shell("sandbox", "reset", "--yes", code=0)
+    assert not (shell.root / "sync.db").exists(), "a reset alone makes no database"
+    shell("sync", "locations", code=0)
+    with team(us.home / "another") as others:
+        port = others.sandbox.url.rpartition(":")[2]
+        shell("sandbox", "reset", "--yes", "--port", port, code=0)
+    assert "was reset" not in shell("status", code=0).err
+    shell("sandbox", "reset", "--yes", code=0)
+    (warning,) = [line for line in shell("status", code=0).warnings if "was reset" in line]
+    assert "The sandbox was reset since locations were last compared." in warning
+    assert "`sync-pipeline verify --repair`" in warning
+    shell("verify", "locations", "--repair", code=0)
+    assert "was reset" not in shell("status", code=0).err
+
+
 @pytest.mark.parametrize(("system", "route"), [("clockify", "* /clockify/*"), ("snapshots", "* */snapshots*")])
 def test_a_key_that_the_sandbox_refuses(us: Team, shell: Shell, system: str, route: str) -> None:
     """`status` names the system and ends with 4; the system's page says so, too, and leads to the repair."""
