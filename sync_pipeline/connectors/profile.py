@@ -451,7 +451,14 @@ def load_profile(name: str = "generic") -> BaseProfile:
         )
     if isinstance(source, Path) and source != built_in / source.name:  # it says where secrets are sent
         require_trusted(source)
-    return parse_profile(source.read_text("utf-8"), str(source) if isinstance(source, Path) else f"{name}.yaml")
+    file = str(source) if isinstance(source, Path) else f"{name}.yaml"
+    try:
+        text = source.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{file} cannot be read as text in UTF-8: {error}.", fix="Save the profile as UTF-8."
+        ) from error
+    return parse_profile(text, file)
 
 
 @cache

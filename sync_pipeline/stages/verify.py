@@ -6,7 +6,6 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import date
-from itertools import islice
 from typing import Any, Literal
 
 import orjson
@@ -189,8 +188,11 @@ def _verify_made(session: Session, spec: EntitySpec) -> VerifyResult:
     What was made is read by its id, as many as a run may read so; what else was made counts as there, and the verdict says so.
     """
     before, verdict = session.requests, VerifyResult(spec.entity)
-    with checked(session, spec, None, Options(dry_run=True), independent=True) as checking:
-        comparison = checking.staging.compare(assigns_ids=True)
+    options = Options(dry_run=True)
+    with (
+        checked(session, spec, None, options, independent=True) as checking,
+        checking.staging.compare(assigns_ids=True) as comparison,
+    ):
         verdict.rejected, verdict.excluded, verdict.waiting = comparison.left_out()
         lacking = comparison.accepted()
     verdict.missing = len(lacking)
@@ -229,47 +231,9 @@ def _why_held_back(spec: EntitySpec, results: list[CheckResult]) -> str:
 
 
 def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days | None) -> VerifyResult:
-    verdict, target = VerifyResult(spec.entity), session.target(spec)
-    comparison = checking.staging.compare(assigns_ids=target.assigns_ids)
-    verdict.rejected, verdict.excluded, verdict.waiting = comparison.left_out()
-    verdict.former = checking.staging.counts().get("former", 0)
-    seen, archived, number = 0, set[str](), draw(session.store)
-    copying = copying_target(session, spec)
-    for page in _target_pages(session, spec, days):
-        rows = canonical_targets(spec, page)
-        ids = [str(record.get(target.id_field)) for record in page]
-        if spec.target.delete == "archive":
-            archived |= {key for key, record in zip(ids, page, strict=True) if target.is_archived(record)}
-        marks = [_mark(copying, record) for record in page]
-        comparison.observe(
-            [
-                ObservedRow(key, fields.decode(), digest, *mark)
-                for key, (fields, digest), mark in zip(ids, rows, marks, strict=True)
-            ]
-        )
-        seen += len(page)
-        session.report(Progress(spec.entity, "verify", seen))
-    verdict.source, verdict.target = comparison.count_wanted(), comparison.count_observed()
-    verdict.foreign = comparison.count_foreign()
-    removed, suspects = _sort_out(comparison.differences(), archived)
-    stuck = _stuck(session, spec, suspects)
-    still = kept(session, spec, {item.source_id for item in suspects if item.kind == "extra"})
-    suspects = [item for item in suspects if item.source_id not in stuck | still]
-    verdict.target -= len(removed) + len(stuck) + len(still - stuck)
-    verdict.kept = len(still - stuck)
-    verdict.rejected += len(stuck)
-    found = list(_re_read(session, spec, iter(suspects)))
-    beliefs = _beliefs(spec, comparison, removed, suspects, found)
-    session.ledger(spec).claims.free_ended()
-    session.ledger(spec).observe_target(beliefs, number)
-    verdict.copies = copies_in(session, spec, comparison)
-    if not deletes(spec):  # what is deleted at the source stays at the target, as it should
-        verdict.kept = sum(item.kind == "extra" for item in found)
-        verdict.target -= verdict.kept
-        found = [item for item in found if item.kind != "extra"]
-    for item in found:
-        setattr(verdict, item.kind, getattr(verdict, item.kind) + 1)
-        verdict.differences += _by_field(spec, item) if len(verdict.differences) < KEPT else []
+    verdict = VerifyResult(spec.entity, former=checking.staging.counts().get("former", 0))
+    with checking.staging.compare(assigns_ids=session.target(spec).assigns_ids) as comparison:
+        _count(session, spec, comparison, days, verdict)
     verdict.foreign -= len(verdict.copies)
     verdict.target += len(verdict.copies)
     verdict.extra += len(verdict.copies)
@@ -284,6 +248,26 @@ def _compare(session: Session, spec: EntitySpec, checking: Checking, days: Days 
     return verdict
 
 
+def _count(
+    session: Session, spec: EntitySpec, comparison: Comparison, days: Days | None, verdict: VerifyResult
+) -> None:
+    """Read the target, count what is equal and what differs, and correct what is stored of the target."""
+    verdict.rejected, verdict.excluded, verdict.waiting = comparison.left_out()
+    number = draw(session.store)
+    _observe(session, spec, comparison, days)
+    verdict.source, verdict.target = comparison.count_wanted(), comparison.count_observed()
+    verdict.target -= comparison.count_removed()
+    verdict.foreign = comparison.count_foreign()
+    again = _ReadAgain(session, spec)
+    for page in comparison.differences():
+        suspects = _leave_kept(session, spec, page, verdict)
+        for item in again.look(suspects):
+            _add(spec, item, verdict)
+    session.ledger(spec).claims.free_ended()
+    session.ledger(spec).observe_target(again.correct(comparison.beliefs()), number)
+    verdict.copies = copies_in(session, spec, comparison)
+
+
 def _mark(copying: AssigningTarget | None, record: Record) -> tuple[str | None, int]:
     """What a record is recognized by, where others may have the same, and whether it is ours."""
     if copying is None:
@@ -291,16 +275,47 @@ def _mark(copying: AssigningTarget | None, record: Record) -> tuple[str | None, 
     return orjson.dumps([record.get(name) for name in copying.key], default=str).decode(), int(copying.is_own(record))
 
 
-def _sort_out(found: Iterator[DifferingRecord], archived: set[str]) -> tuple[set[str], list[DifferingRecord]]:
-    """The ids of records that are deleted at the source and archived at the target, which is how they should be; and all the others."""
-    removed: set[str] = set()
-    others: list[DifferingRecord] = []
-    for item in found:
-        if item.kind == "extra" and item.target_id in archived:
-            removed.add(item.source_id)
-        else:
-            others.append(item)
-    return removed, others
+def _observe(session: Session, spec: EntitySpec, comparison: Comparison, days: Days | None) -> None:
+    """Take in what is at the target."""
+    target, copying, seen = session.target(spec), copying_target(session, spec), 0
+    archives = spec.target.delete == "archive"
+    for page in _target_pages(session, spec, days):
+        comparison.observe(
+            [
+                ObservedRow(
+                    str(record.get(target.id_field)),
+                    fields.decode(),
+                    digest,
+                    *_mark(copying, record),
+                    int(archives and target.is_archived(record)),
+                )
+                for record, (fields, digest) in zip(page, canonical_targets(spec, page), strict=True)
+            ]
+        )
+        seen += len(page)
+        session.report(Progress(spec.entity, "verify", seen))
+
+
+def _leave_kept(
+    session: Session, spec: EntitySpec, page: list[DifferingRecord], verdict: VerifyResult
+) -> list[DifferingRecord]:
+    """The differing records but for those that rightly stay at the target, which are counted."""
+    stuck = _stuck(session, spec, page)
+    still = kept(session, spec, {item.source_id for item in page if item.kind == "extra"}) - stuck
+    verdict.target -= len(stuck) + len(still)
+    verdict.kept += len(still)
+    verdict.rejected += len(stuck)
+    return [item for item in page if item.source_id not in stuck | still]
+
+
+def _add(spec: EntitySpec, item: DifferingRecord, verdict: VerifyResult) -> None:
+    """Count a difference, and list it; what is deleted at the source may have to stay at the target."""
+    if item.kind == "extra" and not deletes(spec):
+        verdict.kept += 1
+        verdict.target -= 1
+        return
+    setattr(verdict, item.kind, getattr(verdict, item.kind) + 1)
+    verdict.differences += _by_field(spec, item) if len(verdict.differences) < KEPT else []
 
 
 def _stuck(session: Session, spec: EntitySpec, suspects: list[DifferingRecord]) -> set[str]:
@@ -328,24 +343,54 @@ def _day(value: object) -> int:
     return date.fromisoformat(str(value)[:10]).toordinal() if value else 0
 
 
-def _re_read(session: Session, spec: EntitySpec, found: Iterator[DifferingRecord]) -> Iterator[DifferingRecord]:
-    """Read each difference again by id on both sides: a record that changed while we read is no difference.
+@dataclass(slots=True)
+class _ReadAgain:
+    """Reads differences again by id on both sides: a record that changed while we read is no difference.
 
     Beyond the number of confirmations a run may spend, differences are reported as they were read.
     """
-    there: People | None = None
-    unread: list[DifferingRecord] = []
-    for item in islice(found, session.settings.max_confirmations):
-        record = session.fetch(spec, item.source_id) if session.can_fetch(spec) else None
-        if session.can_fetch(spec) and record is None:
-            there = there or people(session, spec)
-            if not there.include(item.wanted or item.observed or ""):
-                unread.append(item)
-                continue
-        if (again := _again(session, spec, item, record)) is not None:
-            yield again
-    yield from _re_read_in_report(session, spec, unread)
-    yield from found
+
+    session: Session
+    spec: EntitySpec
+    observed: dict[str, str | None] = field(default_factory=dict)
+    """The hash of what was found at the target, of the records that differ, too, when they are read again."""
+    decided: set[str] = field(default_factory=set)
+    """All that were read again."""
+    members: People | None = None
+
+    def look(self, suspects: list[DifferingRecord]) -> Iterator[DifferingRecord]:
+        """Those of them that still differ."""
+        left = self.session.settings.max_confirmations - len(self.decided)
+        first, rest = suspects[:left], suspects[left:]
+        self.decided |= {item.source_id for item in first}
+        for item in self._again(first):
+            shown = item.observed
+            self.observed[item.source_id] = None if shown is None else _hash_of(self.spec, shown)
+            yield item
+        yield from rest
+
+    def correct(self, beliefs: Iterator[tuple[str, str | None]]) -> Iterator[tuple[str, str | None]]:
+        """What is at the target; a record that changed while it was read again is left to the next verify."""
+        yield from self.observed.items()
+        yield from ((key, digest) for key, digest in beliefs if key not in self.decided)
+
+    def _again(self, first: list[DifferingRecord]) -> Iterator[DifferingRecord]:
+        session, spec = self.session, self.spec
+        unread: list[DifferingRecord] = []
+        for item in first:
+            record = session.fetch(spec, item.source_id) if session.can_fetch(spec) else None
+            if session.can_fetch(spec) and record is None:
+                self.members = self.members or people(session, spec)
+                if not self.members.include(item.wanted or item.observed or ""):
+                    unread.append(item)
+                    continue
+            if (again := _again(session, spec, item, record)) is not None:
+                yield again
+        yield from _re_read_in_report(session, spec, unread)
+
+
+def _hash_of(spec: EntitySpec, observed: str) -> str:
+    return canonical_target(spec, orjson.loads(observed))[1]
 
 
 def _re_read_in_report(session: Session, spec: EntitySpec, found: list[DifferingRecord]) -> Iterator[DifferingRecord]:
@@ -389,22 +434,6 @@ def _observed(session: Session, spec: EntitySpec, item: DifferingRecord) -> str 
         return None
     record = session.call(session.target(spec).get, item.target_id)
     return canonical_targets(spec, [record])[0][0].decode() if record is not None else None
-
-
-def _beliefs(
-    spec: EntitySpec,
-    comparison: Comparison,
-    removed: set[str],
-    suspects: list[DifferingRecord],
-    found: list[DifferingRecord],
-) -> Iterator[tuple[str, str | None]]:
-    """What is at the target; a record that changed while it was read again is left to the next verify."""
-    yield from ((key, None) for key in removed)
-    for item in found:
-        observed = item.observed
-        yield item.source_id, None if observed is None else canonical_target(spec, orjson.loads(observed))[1]
-    decided = removed | {item.source_id for item in suspects} | {item.source_id for item in found}
-    yield from ((key, digest) for key, digest in comparison.beliefs() if key not in decided)
 
 
 def _by_field(spec: EntitySpec, item: DifferingRecord) -> list[Difference]:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from sync_pipeline.store.bulk import insert_fast
 from sync_pipeline.store.engine import HeldConnection
-from sync_pipeline.store.schema import KEY, records
+from sync_pipeline.store.schema import KEY, SERIAL, records
 from sync_pipeline.store.scope import EntityRows
 from sync_pipeline.store.staged import staged
 
@@ -47,6 +47,8 @@ wanted = Table(
 )
 WAITS = "waits"
 """The status of a row that waits for a record which is rejected."""
+FORGOTTEN = "forgotten"
+"""The status of a row that was made, and whose record was removed since."""
 observed = Table(
     "observed",
     _META,
@@ -55,8 +57,31 @@ observed = Table(
     Column("fields_hash", KEY, nullable=False),
     Column("key", Text, doc="what it is recognized by, where several records may have the same; else null"),
     Column("is_own", Integer, nullable=False, doc="1 when we have created it"),
+    Column("is_archived", Integer, nullable=False, doc="1 when it is archived there"),
     prefixes=["TEMPORARY"],
 )
+differing = Table(
+    "differing",
+    _META,
+    Column("nr", SERIAL, primary_key=True),
+    Column("kind", KEY, nullable=False),
+    Column("source_id", KEY, nullable=False),
+    Column("target_id", KEY),
+    Column("wanted", Text),
+    Column("observed", Text),
+    prefixes=["TEMPORARY"],
+)
+believed = Table(
+    "believed",
+    _META,
+    Column("nr", SERIAL, primary_key=True),
+    Column("source_id", KEY, nullable=False),
+    Column("observed_hash", KEY, doc="null = not there"),
+    prefixes=["TEMPORARY"],
+)
+PAGE = 1_000
+TOGETHER = 50_000
+"""Rows of one statement: Ctrl-C waits for it."""
 
 
 class ObservedRow(NamedTuple):
@@ -68,6 +93,7 @@ class ObservedRow(NamedTuple):
     fields_hash: str
     key: str | None = None
     is_own: int = 0
+    is_archived: int = 0
 
 
 class Copy(NamedTuple):
@@ -98,12 +124,19 @@ class Comparison:
 
     def want(self, tx: Connection, *, assigns_ids: bool) -> None:
         """Each staged record is wanted under its stored link; without one, where the target assigns no ids, under its own id."""
-        schema = "temp" if tx.dialect.name == "sqlite" else "pg_temp"  # named, so that no table of the user is meant
-        for table in _META.sorted_tables:  # of an earlier comparison of the same batch
-            tx.execute(text(f"DROP TABLE IF EXISTS {schema}.{table.name}"))
+        self.drop(tx)  # of an earlier comparison of the same batch, which was interrupted
         _META.create_all(tx, checkfirst=False)
-        link = null() if assigns_ids else staged.c.source_id
-        tx.execute(insert(wanted).from_select([column.name for column in wanted.c], self._staged(link)))
+        rows = self._staged(null() if assigns_ids else staged.c.source_id)
+        newest = tx.scalar(select(func.max(staged.c.nr))) or 0
+        for before in range(0, newest, TOGETHER):
+            some = rows.where(staged.c.nr > before, staged.c.nr <= before + TOGETHER)
+            tx.execute(insert(wanted).from_select([column.name for column in wanted.c], some))
+
+    def drop(self, tx: Connection) -> None:
+        """Forget both sides."""
+        schema = "temp" if tx.dialect.name == "sqlite" else "pg_temp"  # named, so that no table of the user is meant
+        for table in _META.sorted_tables:
+            tx.execute(text(f"DROP TABLE IF EXISTS {schema}.{table.name}"))
 
     def left_out(self) -> tuple[int, int, int]:
         """How many records of the batch are rejected, how many excluded, and how many wait for one that is rejected."""
@@ -115,7 +148,8 @@ class Comparison:
     def accepted(self) -> list[str]:
         """The records that are wanted at the target, but for those that were made before."""
         found = select(wanted.c.source_id).where(wanted.c.status == "accepted").order_by(wanted.c.source_id)
-        return [row[0] for row in self._rows(found)]
+        with self._held.reading() as tx:
+            return list(tx.scalars(found))
 
     def observe(self, rows: Sequence[ObservedRow]) -> None:
         """What is at the target."""
@@ -137,26 +171,25 @@ class Comparison:
             select(func.count()).select_from(observed).where(~_is_wanted().exists(), ~self._is_known().exists())
         )
 
-    def differences(self) -> Iterator[DifferingRecord]:
-        """Every record that differs, straight from the two tables: nothing is re-read here."""
+    def count_removed(self) -> int:
+        """How many records that are not wanted any more are archived at the target, which is how they should be."""
+        return self._count(self._extra(func.count()).where(observed.c.is_archived == 1))
+
+    def differences(self) -> Iterator[list[DifferingRecord]]:
+        """Every record that differs, a page at a time, straight from the two tables: nothing is read again here."""
         both = and_(wanted.c.target_id == observed.c.target_id, _deliverable())
-        missing = select(
-            literal("missing"), wanted.c.source_id, wanted.c.target_id, wanted.c.fields, literal(None)
-        ).where(
-            _deliverable(), ~select(observed.c.target_id).where(observed.c.target_id == wanted.c.target_id).exists()
-        )
+        link = (wanted.c.source_id, wanted.c.target_id)
+        missing = _missing(literal("missing"), *link, wanted.c.fields, null())
         different = (
-            select(literal("different"), wanted.c.source_id, wanted.c.target_id, wanted.c.fields, observed.c.fields)
+            select(literal("different"), *link, wanted.c.fields, observed.c.fields)
             .select_from(wanted.join(observed, both))
             .where(wanted.c.fields_hash != observed.c.fields_hash)
         )
-        extra = (
-            select(literal("extra"), records.c.source_id, records.c.target_id, literal(None), observed.c.fields)
-            .select_from(observed.join(records, and_(*self._ours(), records.c.target_id == observed.c.target_id)))
-            .where(~_is_wanted().exists())
-        )
-        for statement in (missing, different, extra):
-            yield from (DifferingRecord(*row) for row in self._rows(statement))
+        extra = self._extra(
+            literal("extra"), records.c.source_id, records.c.target_id, null(), observed.c.fields
+        ).where(observed.c.is_archived == 0)
+        for page in self._pages(differing, missing, different, extra):
+            yield [DifferingRecord(*row) for row in page]
 
     def copies(self, most: int) -> list[Copy]:
         """Records that we have created and that are linked to nothing, but have the key of one that is; ``most`` of them."""
@@ -178,23 +211,21 @@ class Comparison:
         """(source_id, hash found at the target or None) of every record whose row in ``records`` says something else.
 
         For a record that is rejected or excluded, only what was found counts: its last good state may be
-        outside of the days that were read.
+        outside of the days that were read. One that is archived and not wanted is not there.
         """
-        link = and_(*self._ours(), records.c.target_id == observed.c.target_id)
-        there = select(records.c.source_id, observed.c.fields_hash).select_from(observed.join(records, link))
-        there = there.where(records.c.delivered_hash.is_distinct_from(observed.c.fields_hash))
-        yield from ((row[0], row[1]) for row in self._rows(there))
-        missing = select(wanted.c.source_id, literal(None)).where(
-            _deliverable(), ~select(observed.c.target_id).where(observed.c.target_id == wanted.c.target_id).exists()
-        )
-        yield from ((row[0], row[1]) for row in self._rows(missing))
+        is_removed = and_(observed.c.is_archived == 1, ~_is_wanted().exists())
+        found = case((is_removed, null()), else_=observed.c.fields_hash)
+        there = select(records.c.source_id, found).select_from(observed.join(records, self._link()))
+        there = there.where(records.c.delivered_hash.is_distinct_from(found))
+        for page in self._pages(believed, there, _missing(wanted.c.source_id, null())):
+            yield from ((source_id, observed_hash) for source_id, observed_hash in page)
 
     def _ours(self) -> list[ColumnElement[bool]]:
         return self._entity.of(records)
 
     def _staged(self, link: ColumnElement[Any]) -> Select[Any]:
         """The columns of ``wanted``, with the ``link`` of a record that has none; what was made once is wanted as it was made."""
-        made = staged.c.status == "former"
+        made = and_(staged.c.status == "former", records.c.source_id.isnot(None))
         is_refused = and_(
             records.c.refused_hash == staged.c.fields_hash,
             records.c.delivered_hash.is_distinct_from(staged.c.fields_hash),
@@ -205,11 +236,24 @@ class Comparison:
             func.coalesce(records.c.target_id, link),
             func.coalesce(case((made, records.c.fields)), staged.c.fields, records.c.fields, ""),
             func.coalesce(case((made, records.c.fields_hash)), staged.c.fields_hash),
-            case((made, "former"), (is_refused, "rejected"), (waits_in_vain, WAITS), else_=staged.c.status),
+            case(
+                (made, "former"),
+                (staged.c.status == "former", FORGOTTEN),
+                (is_refused, "rejected"),
+                (waits_in_vain, WAITS),
+                else_=staged.c.status,
+            ),
         ).select_from(staged.outerjoin(records, and_(*self._ours(), records.c.source_id == staged.c.source_id)))
 
+    def _link(self) -> ColumnElement[bool]:
+        return and_(*self._ours(), records.c.target_id == observed.c.target_id)
+
     def _is_known(self) -> Select[Any]:
-        return select(records.c.source_id).where(*self._ours(), records.c.target_id == observed.c.target_id)
+        return select(records.c.source_id).where(self._link())
+
+    def _extra(self, *columns: Any) -> Select[Any]:
+        """Of the records that we know, and are at the target without being wanted."""
+        return select(*columns).select_from(observed.join(records, self._link())).where(~_is_wanted().exists())
 
     def _add(self, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         with self._held.reading() as tx:
@@ -220,10 +264,22 @@ class Comparison:
         with self._held.reading() as tx:
             return int(tx.execute(statement).scalar_one())
 
-    def _rows(self, statement: Select[Any]) -> list[Any]:
+    def _pages(self, into: Table, *statements: Select[Any]) -> Iterator[list[Any]]:
+        """What these find, kept in a table and read a page at a time: it may be as much as there are records."""
         self._index()
+        columns = [column for column in into.c if column.name != "nr"]
         with self._held.reading() as tx:
-            return list(tx.execute(statement))
+            for statement in statements:
+                tx.execute(insert(into).from_select([column.name for column in columns], statement))
+        last = 0
+        while True:
+            page = select(into.c.nr, *columns).where(into.c.nr > last).order_by(into.c.nr).limit(PAGE)
+            with self._held.reading() as tx:
+                found = tx.execute(page).all()
+            if not found:
+                return
+            yield [row[1:] for row in found]
+            last = found[-1].nr
 
     def _index(self) -> None:
         if self._indexed:
@@ -239,6 +295,12 @@ class Comparison:
 
 def _deliverable() -> ColumnElement[bool]:
     return wanted.c.status.in_(["accepted", "waiting", "former"])
+
+
+def _missing(*columns: Any) -> Select[Any]:
+    """Of the records that are wanted and not at the target."""
+    there = select(observed.c.target_id).where(observed.c.target_id == wanted.c.target_id)
+    return select(*columns).where(_deliverable(), ~there.exists())
 
 
 def _is_wanted() -> Select[Any]:

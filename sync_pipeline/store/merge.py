@@ -71,6 +71,9 @@ class MergeCounts:
 class MergedRows(StagedFacts):
     """A batch that can be merged."""
 
+    _has_many = False
+    """Whether so many rows were merged that PostgreSQL has to be helped."""
+
     def merge(
         self,
         observed_at: datetime,
@@ -238,7 +241,8 @@ class MergedRows(StagedFacts):
 
     def _note_sizes(self, counts: MergeCounts) -> None:
         """PostgreSQL's own statistics come a minute after a big change; until then its plans are for a small table."""
-        if self._loads.store.dialect == "postgresql" and counts.new + counts.changed > MERGE_ROWS // 4:
+        self._has_many = counts.new + counts.changed > MERGE_ROWS // 4
+        if self._loads.store.dialect == "postgresql" and self._has_many:
             with self._held.writing() as tx:
                 tx.execute(text("ANALYZE records"))
 

@@ -95,8 +95,6 @@ _STAGE = """
     SELECT seen.source_id, records.partition, COALESCE(records.fields_hash, ''), 'accepted', seen.hash
     FROM seen LEFT JOIN records ON connection = ? AND entity = ? AND records.source_id = seen.source_id
 """
-_IN_ORDER = text("SET enable_sort = off")
-"""A page is the first rows of an index. PostgreSQL expects few pending ones, and would look through all records for each page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +162,6 @@ class StagedRows:
         self.rejects = StagedRejects(held)
         """Why rows of it are rejected, or wait."""
         with held.reading() as tx:
-            if loads.store.dialect == "postgresql":
-                tx.execute(_IN_ORDER)
             staged.create(tx, checkfirst=False)
 
     def close(self) -> None:

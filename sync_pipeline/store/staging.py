@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     update,
 )
 
@@ -34,6 +36,9 @@ PAGE_ROWS = 1_000
 MOST_UNFOUND = 10_000
 """Many more than a run may read by id: the rest is not known, and the days are not done."""
 
+
+_IN_ORDER = text("SET LOCAL enable_sort = off")
+"""Where many rows are pending, a page of them is the first rows of an index; PostgreSQL expects few, and would look through all records."""
 
 Place = Callable[[Planned], str | None]
 """The id that a row has, or will have, at the target."""
@@ -80,12 +85,15 @@ class Staging(PlannedRows):
             yield [StagedRow(*row[1:]) for row in found]
             after = found[-1][0]
 
-    def compare(self, *, assigns_ids: bool) -> Comparison:
-        """The start of a comparison with what is at the target; it ends an earlier one."""
+    @contextmanager
+    def compare(self, *, assigns_ids: bool) -> Iterator[Comparison]:
+        """A comparison with what is at the target."""
         found = Comparison(self._loads, self._held)
         with self._looking() as tx:
             found.want(tx, assigns_ids=assigns_ids)
-        return found
+        yield found
+        with self._held.reading() as tx:
+            found.drop(tx)
 
     def accept(self, source_ids: Iterable[str]) -> None:
         """What these rows waited for is at the target."""
@@ -410,6 +418,8 @@ class Staging(PlannedRows):
         with self._held.writing(durable=True) as tx:
             if not self._prepared:
                 self._prepare(tx)
+            if self._has_many and self._loads.store.dialect == "postgresql":
+                tx.execute(_IN_ORDER)
             found = tx.execute(statement.with_for_update(of=records, skip_locked=True)).all()
             if not found:
                 return None
