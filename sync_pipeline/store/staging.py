@@ -31,6 +31,7 @@ from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_elsewhere, rewrites, staged
 
 PAGE_ROWS = 1_000
+_FOUND = (records.c.source_id, records.c.partition, records.c.delivered_hash, records.c.deleted_at)
 MOST_UNFOUND = 10_000
 """Many more than a run may read by id: the rest is not known, and the days are not done."""
 
@@ -258,12 +259,21 @@ class Staging(PlannedRows):
         deleted before and are still there: each delete needs a proof of its own run.
         """
         with self._looking() as tx:
-            statement = self._absent(tx, *(records.c[name] for name in Absent._fields), again=again).where(
-                records.c.source_id > after
-            )
+            statement = self._absent(tx, *_FOUND, again=again).where(records.c.source_id > after)
             # The empty suffix keeps SQLite from walking the whole primary key to save sorting a few rows.
             ordered = statement.order_by(records.c.source_id + "").limit(limit)
             return [Absent(*row) for row in tx.execute(ordered)]
+
+    def find_missing(self, *, again: bool) -> None:
+        """Take down in ``missing`` what ``absent`` lists, however many these are."""
+        with self._looking() as tx:
+            self.missing.fill(tx, self._absent(tx, *_FOUND, again=again))
+
+    def missing_since(self) -> set[str]:
+        """The absent records that ``find_missing`` did not find: another run has stored them since."""
+        with self._looking() as tx:
+            absent = self._absent(tx, records.c.source_id, again=False)
+            return set(tx.scalars(self.missing.without(absent))) - self._missed.keys()
 
     def count_absent(self, *, again: bool = False) -> int:
         """How many of the records ``absent`` lists are at the target: the deletes this batch asks for."""
