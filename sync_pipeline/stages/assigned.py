@@ -44,6 +44,10 @@ UNSETTLED = (
     "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` with "
     "its id does it again, `sync-pipeline rejects accept` leaves it."
 )
+HIDDEN = (
+    "The list does not show it either. To try again, run `sync-pipeline rejects retry {} ID`: it uses the record if it is "
+    "found by then, and creates it otherwise."
+)
 MANY = 100
 """Updates that take longer than waiting until a search shows everything that was written before."""
 
@@ -366,22 +370,25 @@ class _Creator:
             what = f"it answered with {self._directory.target.noun} {target_id}, which was made of {owner}."
             raise RejectedRecord(what, Request(target.system, "POST", target.operation))
 
-    def _post(self, fields: dict[str, Any]) -> tuple[Record, bool]:
+    def _post(self, fields: dict[str, Any], tries: int = CREATE_TRIES) -> tuple[Record, bool]:
         """Create a record; when it is unknown whether it arrived, look it up before trying again.
 
         Says beside the record whether that is the answer to the request.
         """
         target = self._directory.target
-        for _ in range(CREATE_TRIES - 1 if target.finds else 0):
-            try:
-                return self._session.call(target.create, fields), True
-            except AmbiguousWrite:
-                if target.find_lag:
-                    self._session.pause(target.find_lag)
-                self._directory.refresh(fields)
-                if (found := self._directory.unlinked(fields)) is not None:
-                    return found, False
-        return self._session.call(target.create, fields), True
+        try:
+            return self._session.call(target.create, fields), True
+        except AmbiguousWrite as error:
+            if not target.finds or (tries == 1 and not error.was_done):
+                raise
+            if target.find_lag:
+                self._session.pause(target.find_lag)
+            self._directory.refresh(fields)
+            if (found := self._directory.unlinked(fields)) is not None:
+                return found, False
+            if error.was_done:
+                raise RejectedRecord(f"{error.cause} {HIDDEN.format(self._spec.entity)}", error.request) from None
+        return self._post(fields, tries - 1)
 
     def _left_behind(self, intents: list[Intent], known: Known | None) -> Record | None:
         """A record that nothing is linked to, with any key that was ever attempted.
