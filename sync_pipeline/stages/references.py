@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from math import inf
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import orjson
@@ -163,9 +164,9 @@ def among(pages: Iterable[list[Record]], spec: EntitySpec, wanted: Collection[st
 
 
 def keyed(rows: Iterable[Record], spec: EntitySpec) -> Iterator[tuple[str, Record]]:
-    """The records that have an id, each with it."""
+    """The records that have an id, each with it, however long: one that was delivered before ids had a limit exists."""
     for row in rows:
-        if (key := id_or_none(value_at(row, spec.source.id_path))) is not None:
+        if (key := id_or_none(value_at(row, spec.source.id_path), longest=inf)) is not None:
             yield key, row
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from sync_pipeline.mapping.json_types import LONGEST_ID
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.claims import Claims, Sending
 from sync_pipeline.store.comparison import Comparison
@@ -457,6 +458,9 @@ class Staging(PlannedRows):
         here = self._ours(self._scope) + ([~self._loaded_later(records.c.partition)] if self._cut else [])
         if again:
             missed = or_(missed, and_(*pending_delete()))
+        here.append(
+            func.length(records.c.source_id) <= LONGEST_ID
+        )  # no batch has a longer one, whether it exists or not
         return select(*columns).select_from(records).where(*here, missed, ~self._is_met())
 
     def _day_of_row(self) -> ColumnElement[Any]:

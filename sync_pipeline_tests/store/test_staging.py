@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, select
 
+from sync_pipeline.mapping.json_types import LONGEST_ID
 from sync_pipeline.store import records as steps
 from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.deliveries import Delivered, Refused
@@ -191,6 +192,15 @@ def test_absent_is_what_the_scope_has_and_the_read_did_not_meet(store: Store) ->
         assert staging.known(everywhere=True) == 7
     with here(store).staging(read_no=9) as staging:
         assert (len(staging.absent()), staging.count_absent()) == (8, 7)
+
+
+def test_a_record_with_an_id_that_no_read_accepts_any_more_is_never_absent(store: Store) -> None:
+    """It was delivered before ids had a limit: that a batch has no such row proves nothing."""
+    deliver(store, [row("x" * LONGEST_ID), row("x" * (LONGEST_ID + 1))])
+    with here(store).staging(read_no=9) as staging:
+        assert [known.source_id for known in staging.absent()] == ["x" * LONGEST_ID]
+        assert staging.count_absent() == 1
+        assert staging.absent_among(["x" * (LONGEST_ID + 1)]) == set()
 
 
 def test_pending_comes_in_pages_and_shrinks_with_every_delivery(store: Store) -> None:
