@@ -198,7 +198,7 @@ class _Creator:
         """Link what interrupted creates left behind, and keep the intents that left nothing so far.
 
         A request that was cut off may still be on its way, so that one list without its record proves nothing. Where
-        names are unique such an intent is not given up while its record is wanted: it is carried out again under the
+        names are unique such an intent is not given up while a new record is wanted: it is carried out again under the
         very same name, and then it does not matter which of the two requests arrives.
         """
         known = self._ledger.lookup(waiting)
@@ -215,7 +215,7 @@ class _Creator:
                     self._take(newest, left, record, wanted)  # what is made once is never changed
             elif record is not None and not self._directory.target.finds:
                 self._leave_to_person(record, newest.id)
-            elif _is_wanted(record) and self._directory.target.unique_names:
+            elif self._is_wanted_anew(record) and self._directory.target.unique_names:
                 self._unresolved[source_id] = newest
             else:
                 self._give_up(newest)
@@ -223,6 +223,12 @@ class _Creator:
     def _keeps(self, record: Known, intent: Intent) -> bool:
         """Whether the record it is linked to exists, and can become what the intent was to create."""
         return record.target_id in self._directory.by_id and self._directory.replaced(record, intent.attempted) is None
+
+    def _is_wanted_anew(self, record: Known | None) -> bool:
+        """Whether the record is wanted, and none that it is linked to can become it: such a move may have been taken back since."""
+        if record is None or not _is_wanted(record):
+            return False
+        return record.target_id not in self._directory.by_id or self._directory.replaced(record) is not None
 
     def leave(self, row: Pending | Known, wanted: Mapping[str, Any] | None = None) -> None:
         """Remove the record of a row that cannot get the ``wanted`` fields, before the row is linked to another one.
