@@ -42,8 +42,8 @@ class Line(NamedTuple):
     partition: str | None = None
 
 
-class Lines(Protocol):
-    """Lines that can be read more than once; they need not be in memory together."""
+class PagedLines(Protocol):
+    """PagedLines that can be read more than once; they need not be in memory together."""
 
     def __len__(self) -> int: ...
 
@@ -114,7 +114,7 @@ class Approvals(EntityRows):
         return found
 
     def request_lines(
-        self, guard: GuardName, lines: Lines, replaces: Callable[[Line], bool], at: datetime
+        self, guard: GuardName, lines: PagedLines, replaces: Callable[[Line], bool], at: datetime
     ) -> Approval | None:
         """The open request for these lines, and for what it held before of records that this run did not look at.
 
@@ -236,7 +236,7 @@ class Approvals(EntityRows):
                 use_configuration(tx, approval_id, done)
 
     def _insert_instead(
-        self, tx: Connection, present: int, guard: GuardName, row: dict[str, Any], lines: Lines, at: datetime
+        self, tx: Connection, present: int, guard: GuardName, row: dict[str, Any], lines: PagedLines, at: datetime
     ) -> Approval | None:
         """A new open request that takes over the lines of the present one."""
         # Only one may be open.
@@ -353,7 +353,7 @@ def _drop(tx: Connection, ids: Iterable[int]) -> None:
         tx.execute(delete(approvals).where(approvals.c.id.in_(some)))
 
 
-def _is_about(tx: Connection, approval_id: int, lines: Lines, replaces: Callable[[Line], bool]) -> bool:
+def _is_about(tx: Connection, approval_id: int, lines: PagedLines, replaces: Callable[[Line], bool]) -> bool:
     """Whether a request names these lines, and no others of records that were looked at."""
     looked_at = sum(replaces(line) for page in _pages(tx, approval_id) for line in page)
     named = _all_lines(approval_id).where(approval_lines.c.source_id.in_(SOME_IDS))
@@ -364,7 +364,7 @@ def _is_about(tx: Connection, approval_id: int, lines: Lines, replaces: Callable
     return looked_at == 0
 
 
-def _drop_lines(tx: Connection, approval_id: int, lines: Lines, replaces: Callable[[Line], bool]) -> int:
+def _drop_lines(tx: Connection, approval_id: int, lines: PagedLines, replaces: Callable[[Line], bool]) -> int:
     """Delete the lines of a request whose place these take; returns how many are left."""
     stored = (line for page in _pages(tx, approval_id) for line in page if replaces(line))
     mine = approval_lines.c.approval_id == approval_id

@@ -202,7 +202,7 @@ class StagedMissing:
 
     def _set_of(self, source_ids: Collection[str], values: dict[str, Any]) -> None:
         statement = update(_missing).where(_missing.c.source_id.in_(SOME_IDS)).values(values)
-        for some in chunks(source_ids):
+        for some in chunks(source_ids) if self.total else ():
             with self._held.reading() as tx:
                 tx.execute(statement, {SOME_IDS.key: some})
 
