@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 
 class PagedLines(Protocol):
-    """PagedLines that can be read more than once; they need not be in memory together."""
+    """Lines that can be read more than once; they need not be in memory together."""
 
     def __len__(self) -> int: ...
 

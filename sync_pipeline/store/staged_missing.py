@@ -104,7 +104,8 @@ class StagedMissing:
         self.total = 0
         if tx.execute(found.limit(1)).first() is not None:  # nearly always there is none
             self._create(tx)
-            self.total = tx.execute(insert(_missing).from_select(_FOUND, found)).rowcount
+            added = insert(_missing).from_select(_FOUND, found).execution_options(preserve_rowcount=True)
+            self.total = tx.execute(added).rowcount
 
     def add(self, found: Iterable[Absent]) -> None:
         """Add a few records."""

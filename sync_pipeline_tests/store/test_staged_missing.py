@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.records import Absent
-from sync_pipeline.store.schema import records
+from sync_pipeline.store.references import Reference, referenced_ids
 from sync_pipeline.store.staged_missing import (
     ASKED,
     BY_ID,
@@ -20,7 +18,8 @@ from sync_pipeline.store.staged_missing import (
     StagedMissing,
     asked_or_found,
 )
-from sync_pipeline_tests.store.batch import at, deliver, here, row
+from sync_pipeline_tests.store.batch import ENTITY, HERE, at, deliver, here, row
+from sync_pipeline_tests.store.test_references import put
 from sync_pipeline_tests.store.test_staging import missing_ids
 
 
@@ -72,12 +71,13 @@ def test_what_a_second_read_proves_is_noted(store: Store) -> None:
 
 
 def test_what_others_refer_to_is_not_deletable(store: Store) -> None:
-    """The ids come from a selection, so that there may be any number of them."""
-    deliver(store, [row("kept"), row("other")])
+    """The ids come from the mapped fields of other records, so that there may be any number of them."""
+    put(store, "an entry", user_id="kept")
+    put(store, "another one", user_id=None)
     with store.holding() as held:
         staged = StagedMissing(held)
         staged.add([missing("kept"), missing("free"), missing("not there", None)])
-        staged.keep([select(records.c.source_id)])
+        staged.keep(referenced_ids(store, HERE, [Reference(ENTITY, "user_id"), Reference(ENTITY, "project_id")]))
         assert list(staged.ids(DELETABLE)) == ["free"]
 
 
@@ -104,6 +104,6 @@ def test_only_what_is_missing_since_is_found_again(store: Store) -> None:
         assert staging.missing_since() == set()
         deliver(store, [row("c")])
         assert staging.missing_since() == {"c"}
-        assert (missing_ids(staging), staging.missing.count(HELD)) == (["b", "c"], 0)
+        assert (missing_ids(staging), staging.missing.count(HELD), staging.missing.total) == (["b", "c"], 0, 2)
         ledger.mark_deleted({"b": 9, "c": 9}, at(3))
         assert missing_ids(staging) == []
