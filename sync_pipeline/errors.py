@@ -137,13 +137,17 @@ class RetryableApiError(ApiError):
 
 
 class AmbiguousWrite(RetryableApiError):
-    """A write that is not idempotent was cut off: it may or may not have been carried out."""
+    """A write that is not idempotent was cut off: it may or may not have been carried out.
+
+    ``was_done``: it was, and only what it has made is unknown, so that it must not be repeated.
+    """
 
     exit_code = 6
 
-    def __init__(self, message: str, request: Request, *, fix: str = "") -> None:
+    def __init__(self, message: str, request: Request, *, fix: str = "", was_done: bool = False) -> None:
         doubt = "It may or may not have been carried out: the next run looks before it repeats it."
         super().__init__(message, request, fix=f"{doubt} {fix}".strip())
+        self.was_done = was_done
 
 
 class UnknownOutcome(SyncError):

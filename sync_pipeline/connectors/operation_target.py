@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from sync_pipeline.connectors import operations
@@ -18,7 +18,7 @@ from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Operable, System
 from sync_pipeline.connectors.profile import BaseProfile, needs_another
 from sync_pipeline.connectors.window import Window
-from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord, Request
+from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord
 from sync_pipeline.mapping.canonical import is_same
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations import catalogue
@@ -26,7 +26,6 @@ from sync_pipeline.operations.catalogue import IN_PATH, Operation
 from sync_pipeline.operations.inputs import OperationCall, WrongInputs, formed
 
 UNNAMED = "the answer does not say what was made."
-HIDDEN = "The list does not show it either. To try again, run `sync-pipeline rejects retry {} ID`: it uses the record if it is found by then, and creates it otherwise."
 FEW = 2
 """So many parts of a list are read without a look whether it fits into one page."""
 Row = Mapping[str, Any]
@@ -40,8 +39,6 @@ class OperationTarget:
 
     account: Operable
     spec: EntitySpec
-    _unnamed: dict[str, Request] = field(default_factory=dict, repr=False, compare=False)
-    """What was sent and succeeded without an answer that says what was made: it is looked for, and never sent again."""
     assigns_ids: ClassVar[Literal[True]] = True
     can_window = False
     takes_unknown_ids = False
@@ -128,9 +125,7 @@ class OperationTarget:
         """Do it once. AmbiguousWrite when it is unknown whether it was done."""
         form = self._form(self.operation, {name: value for name, value in row.items() if value is not None})
         await self.account.confirm()
-        client, sent = self._client(self.operation), _request(form)
-        if sent in self._unnamed:  # and it was looked for since
-            raise RejectedRecord(f"{UNNAMED} {HIDDEN.format(self.spec.entity)}", self._unnamed[sent])
+        client = self._client(self.operation)
         try:
             answer = await operations.send(client, form)
         except FatalApiError as error:
@@ -140,9 +135,7 @@ class OperationTarget:
         made = id_of(answer.data)
         if made is None:
             about = replace(operations.about(client, form), status=answer.status)
-            if self.spec.target.find:
-                self._unnamed[sent] = about
-            raise AmbiguousWrite(UNNAMED, about)
+            raise AmbiguousWrite(UNNAMED, about, was_done=self.spec.target.find is not None)
         return {**row, self.id_field: self._known_as(row, made)}
 
     async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:

@@ -21,10 +21,10 @@ LONGEST_ID = 500
 AN_INSTANT = "an instant with its zone, such as 2024-05-01T09:30:00Z"
 
 
-def id_or_none(value: object) -> str | None:
+def id_or_none(value: object, longest: float = LONGEST_ID) -> str | None:
     """A record's id as text, None for null, empty and whatever cannot be an id."""
     try:
-        return _id(value) or None
+        return _id(value, longest) or None
     except ValueError:
         return None
 
@@ -45,15 +45,15 @@ def fits(type_name: str, value: object) -> str | None:
     return None
 
 
-def _id(value: object) -> str:
+def _id(value: object, longest: float = LONGEST_ID) -> str:
     if type(value) is int:
         return _digits(value)
     if type(value) is not str:
         raise ValueError(f"is {noun(value)}, expected an id")
     if "\0" in value:
         raise ValueError("holds a NUL character, expected an id")
-    if len(value) > LONGEST_ID:
-        raise ValueError(f"has {len(value):,} characters, expected an id of at most {LONGEST_ID}")
+    if len(value) > longest:
+        raise ValueError(f"has {len(value):,} characters, expected an id of at most {longest}")
     return _text(value)
 
 

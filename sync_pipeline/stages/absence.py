@@ -8,12 +8,13 @@ decides about these. What the budget cannot confirm stays unconfirmed: shown, no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from itertools import islice
 
 import orjson
+from sqlalchemy import ColumnElement
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
@@ -23,10 +24,20 @@ from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Counts
 from sync_pipeline.stages.guards import Holding
-from sync_pipeline.stages.references import among, kept, listed
-from sync_pipeline.store.bulk import chunks
+from sync_pipeline.stages.references import among, keyed
 from sync_pipeline.store.records import Absent
-from sync_pipeline.store.scope import draw
+from sync_pipeline.store.scope import Scope, draw
+from sync_pipeline.store.staged_missing import (
+    ASKED,
+    AT_TARGET,
+    BY_ID,
+    DELETED,
+    HELD,
+    IN_REPORT,
+    SETTLED,
+    UNCONFIRMED,
+    asked_or_found,
+)
 from sync_pipeline.store.staging import Staging
 
 WITNESSES = 3
@@ -35,6 +46,8 @@ AHEAD = timedelta(days=31)
 """How far ahead an entry is looked for that is missing from its day."""
 NAMED = 20
 """Unconfirmed records that a message names."""
+Stage = Callable[..., None]
+"""Takes records that were read apart, the numbers of these reads, and whether they were reads by id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,61 +69,41 @@ class People:
         return self.is_complete if user is None else user in self.ids
 
 
-@dataclass(frozen=True, slots=True)
-class Absence:
-    """The state of the records that a read did not find."""
-
-    deleted: list[str] = field(default_factory=list)
-    moved: dict[str, Record] = field(default_factory=dict)
-    """The current records of those that exist elsewhere, by id."""
-    unconfirmed: list[str] = field(default_factory=list)
-    numbers: dict[str, int] = field(default_factory=dict)
-    """The number of the read that found each of them missing or moved."""
-    by_id: frozenset[str] = frozenset()
-    """Those that were read by id, rather than in a list or report."""
-
-    def __add__(self, other: Absence) -> Absence:
-        return Absence(
-            [*self.deleted, *other.deleted],
-            self.moved | other.moved,
-            [*self.unconfirmed, *other.unconfirmed],
-            self.numbers | other.numbers,
-            self.by_id | other.by_id,
-        )
-
-
-def mark_absent(
-    session: Session, spec: EntitySpec, staging: Staging, absence: Absence, holding: Holding, counts: Counts
-) -> None:
+def mark_absent(session: Session, spec: EntitySpec, staging: Staging, holding: Holding, counts: Counts) -> None:
     """Mark as deleted what is confirmed to be.
 
     Only that may be deleted at the target by this run: what an earlier one proved may have come back.
     """
-    ledger = session.ledger(spec)
+    ledger, missing = session.ledger(spec), staging.missing
     for by_id in (True, False):
-        deleted = {each: absence.numbers[each] for each in absence.deleted if (each in absence.by_id) is by_id}
-        ledger.mark_deleted(deleted, session.now(), by_id=by_id)
-    ledger.mark_unconfirmed(absence.unconfirmed, session.now(), read_no=staging.read_no)
-    counts.held_deletes += len(holding.deletes)
-    counts.unconfirmed += len(absence.unconfirmed) - len(holding.deletes)
+        for page in missing.pages(DELETED, BY_ID if by_id else ~BY_ID):
+            numbers = {known.source_id: known.read_no or 0 for known in page}
+            ledger.mark_deleted(numbers, session.now(), by_id=by_id)
+    ledger.mark_unconfirmed(missing.ids(UNCONFIRMED), session.now(), read_no=staging.read_no)
+    counts.held_deletes += holding.deletes
+    counts.unconfirmed += missing.count(UNCONFIRMED) - holding.deletes
 
 
-def look_up_absent(session: Session, spec: EntitySpec, staging: Staging, holding: Holding) -> Absence:
-    """Read again what is missing from the staged read, as far as the guard and the budget allow; nothing is written."""
-    still = kept(session, spec, {known.source_id for known in holding.missing if known.deleted_at is not None})
-    missing = [known for known in holding.missing if known.source_id not in still]
-    absent = [known for known in missing if _may_be_deleted(known, holding)]
-    stays = [known.source_id for known in missing if not _may_be_deleted(known, holding)]
-    if not absent:
-        return Absence(unconfirmed=stays)
+def look_up_absent(session: Session, spec: EntitySpec, staging: Staging, holding: Holding, stage: Stage) -> None:
+    """Read again what is missing from the staged read, as far as the guard and the budget allow.
+
+    Notes in `Staging.missing` what was proven of each, and stages what exists elsewhere; nothing else is written.
+    """
+    missing = staging.missing
+    if not holding.missing:
+        return
+    missing.mark_all("unconfirmed", ~SETTLED)
+    # Where some deletes are held, only those that were allowed are looked up.
+    looked_up = (UNCONFIRMED, AT_TARGET, ~HELD) if holding.deletes else (UNCONFIRMED,)
+    if not (count := missing.count(*looked_up)):
+        return
     budget = session.settings.max_confirmations
-    session.report(Progress(spec.entity, "confirm", min(len(absent), budget), "looking up what vanished"))
-    absence = _confirm(session, spec, staging, absent, {known.source_id for known in missing})
-    if absence.unconfirmed:
-        names = ", ".join(absence.unconfirmed[:NAMED]) + (", ..." if absence.unconfirmed[NAMED:] else "")
-        note = f"{len(absence.unconfirmed)} are missing and not proven deleted; the next run looks again: {names}"
+    session.report(Progress(spec.entity, "confirm", min(count, budget), "looking up what vanished"))
+    _Confirming(session, spec, staging, stage, looked_up).run()
+    if left := missing.count(*looked_up):
+        names = ", ".join(missing.first(NAMED, *looked_up)) + (", ..." if left > NAMED else "")
+        note = f"{left} are missing and not proven deleted; the next run looks again: {names}"
         session.report(Progress(spec.entity, "confirm", note=note))
-    return absence + Absence(unconfirmed=stays)
 
 
 def people(session: Session, spec: EntitySpec) -> People:
@@ -130,97 +123,121 @@ def reported(session: Session, spec: EntitySpec, days_of: Mapping[str, str | Non
     Only the report has the entries of people who left the workspace.
     """
     number, wanted = draw(session.store), days_of.keys()
-    days = sorted(date.fromisoformat(day) for day in days_of.values() if day)
-    windows = [Window.of_days(days[0], days[-1])] if days else []
+    days = [day for day in days_of.values() if day]
     found: dict[str, Record] = {}
-    for window in (*windows, _everything(session)):
+    for window in _windows(session, (min(days), max(days)) if days else None):
         if wanted - found.keys():
             found |= among(session.read_all(spec, window), spec, wanted)
     return found, number
+
+
+def _windows(session: Session, days: Scope) -> Iterator[Window]:
+    """Where entries are looked for that were on these days: there, then everywhere."""
+    if days is not None:
+        yield Window.of_days(*map(date.fromisoformat, days))
+    yield _everything(session)
 
 
 def _everything(session: Session) -> Window:
     return Window.of_days(session.settings.start_date, session.now().astimezone(UTC).date() + AHEAD)
 
 
-def _may_be_deleted(known: Absent, holding: Holding) -> bool:
-    """Whether an absent record is looked up; where some deletes are held, only those that were allowed are."""
-    return not holding.deletes or (known.delivered_hash is not None and known.source_id not in holding.deletes)
+@dataclass(frozen=True, slots=True)
+class _Confirming:
+    """The second read of the missing records for which the conditions ``looked_up`` hold."""
 
+    session: Session
+    spec: EntitySpec
+    staging: Staging
+    stage: Stage
+    looked_up: tuple[ColumnElement[bool], ...]
 
-def _confirm(
-    session: Session, spec: EntitySpec, staging: Staging, absent: Sequence[Absent], missing: Collection[str]
-) -> Absence:
-    """Split the absent ids into deleted ones, records that still exist, and unconfirmed ids."""
-    there = people(session, spec)
-    found = _found_by_id(session, spec, absent, there)
-    theirs = [known.source_id for known in absent if known.source_id in found]
-    others = [known for known in absent if known.source_id not in found]
-    absence = Absence()
-    if theirs and session.can_fetch(spec):
-        absence += _confirm_by_id(session, spec, staging, theirs, missing, there)
-    elif theirs:
-        absence += _confirm_by_list(session, spec, theirs)
-    return absence + _confirm_by_report(session, spec, others) if others else absence
+    def run(self) -> None:
+        """Split them into deleted ones, records that still exist, and unconfirmed ones."""
+        there, missing = people(self.session, self.spec), self.staging.missing
+        if there.ids is not None:
+            for page in missing.pages(*self.looked_up):
+                missing.only_reported(self._only_reported(page, there))
+        if missing.count(*self.looked_up, ~IN_REPORT):
+            if self.session.can_fetch(self.spec):
+                self._by_id(there)
+            else:
+                missing.mark_all("asked", *self.looked_up, ~IN_REPORT)
+                self._by_list()
+        if missing.count(*self.looked_up, IN_REPORT):
+            missing.mark_all("asked", *self.looked_up, IN_REPORT)
+            self._by_report()
 
+    def _only_reported(self, page: Sequence[Absent], there: People) -> list[str]:
+        """Those that a read by id would not find even if they live."""
+        known = self.session.ledger(self.spec).lookup(row.source_id for row in page)
+        found = {source_id for source_id, record in known.items() if there.include(record.fields)}
+        return [row.source_id for row in page if row.source_id not in found]
 
-def _found_by_id(session: Session, spec: EntitySpec, absent: Sequence[Absent], there: People) -> set[str]:
-    """Those of the absent records that a read by id finds if they live."""
-    if there.ids is None:
-        return {known.source_id for known in absent}
-    lookup = session.ledger(spec).lookup
-    pages = (lookup(some).items() for some in chunks(known.source_id for known in absent))
-    return {source_id for page in pages for source_id, known in page if there.include(known.fields)}
+    def _by_id(self, there: People) -> None:
+        session, spec, missing = self.session, self.spec, self.staging.missing
+        witnesses = list(islice(self._witnesses(there), WITNESSES))
+        if witnesses and all(session.fetch(spec, witness) is None for witness in witnesses):
+            return  # existing records read as missing: none of the answers counts
+        numbers, theirs = dict(self.staging.missed), (*self.looked_up, ~IN_REPORT)
+        missed = missing.among(numbers, *theirs)
+        unread = (source_id for source_id in missing.ids(*theirs) if source_id not in numbers)
+        read = {
+            key: session.fetch_numbered(spec, key) for key in list(islice(unread, session.settings.max_confirmations))
+        }
+        numbers |= {key: number for key, (_, number) in read.items()}
+        moved = {key: record for key, (record, _) in read.items() if record is not None}
+        deleted = [key for key in (*read, *missed) if key not in moved]
+        if not witnesses and not moved:  # none is known to exist, so the key may be why all read as deleted
+            missing.mark("asked", dict.fromkeys(deleted))
+            self._by_list()
+            return
+        missing.mark("deleted", {key: numbers[key] for key in deleted}, by_id=True)
+        self._found(moved, numbers, by_id=True)
 
+    def _witnesses(self, there: People) -> Iterator[str]:
+        """Records that must be readable if reads by id are reliable: those of this read, then any other known ones."""
+        met = ((key, fields) for page in self.staging.met() for key, fields in page)
+        yield from (key for key, fields in met if there.include(fields))
+        for page in self.session.ledger(self.spec).scan():
+            lives = [record for record in page if record.deleted_at is None and record.unconfirmed_at is None]
+            missing = self.staging.missing.among(record.source_id for record in lives)
+            for record in lives:
+                if record.source_id not in missing and there.include(record.fields):
+                    yield record.source_id
 
-def _confirm_by_id(
-    session: Session, spec: EntitySpec, staging: Staging, ids: list[str], missing: Collection[str], there: People
-) -> Absence:
-    witnesses = list(islice(_witnesses(session, spec, staging, missing, there), WITNESSES))
-    if witnesses and all(session.fetch(spec, witness) is None for witness in witnesses):
-        return Absence(unconfirmed=ids)  # existing records read as missing: none of the answers counts
-    budget, unread = session.settings.max_confirmations, [key for key in ids if key not in staging.missed]
-    asked, unconfirmed = unread[:budget], unread[budget:]
-    read = {source_id: session.fetch_numbered(spec, source_id) for source_id in asked}
-    moved = {source_id: record for source_id, (record, _) in read.items() if record is not None}
-    numbers = {source_id: number for source_id, (_, number) in read.items()}
-    numbers |= {source_id: staging.missed[source_id] for source_id in ids if source_id in staging.missed}
-    deleted = sorted(numbers.keys() - moved.keys())
-    if not witnesses and not moved:  # none is known to exist, so the key may be why all read as deleted
-        return _confirm_by_list(session, spec, deleted) + Absence(unconfirmed=unconfirmed)
-    return Absence(deleted, moved, unconfirmed, numbers, frozenset(numbers))
+    def _by_list(self) -> None:
+        """For sources without reads by id, or no witness: a second complete list decides about those that are asked for."""
+        session, spec, number = self.session, self.spec, draw(self.session.store)
+        window = _everything(session) if session.source(spec).needs_window else None
+        self._look_in(session.read(spec, window), number)
+        self.staging.missing.mark_all("deleted", ASKED, read_no=number)
 
+    def _by_report(self) -> None:
+        """For entries of people who left the workspace: a second report decides about those that are asked for."""
+        session, spec, missing, number = self.session, self.spec, self.staging.missing, draw(self.session.store)
+        try:
+            for window in _windows(session, missing.days(ASKED)):
+                if missing.count(ASKED):
+                    self._look_in(session.read_all(spec, window), number)
+        except ApiError as error:
+            note = (
+                f"only the report can show whether {missing.count(ASKED)} entries of former users exist, and the report "
+                f"failed: {error}"
+            )
+            session.report(Progress(spec.entity, "confirm", note=note))
+            missing.mark_all("unconfirmed", ASKED)
+        else:
+            missing.mark_all("deleted", ASKED, read_no=number)
 
-def _confirm_by_report(session: Session, spec: EntitySpec, entries: list[Absent]) -> Absence:
-    """Deleted and existing records according to a second report, for entries of people who left the workspace."""
-    ids = [entry.source_id for entry in entries]
-    try:
-        found, number = reported(session, spec, {entry.source_id: entry.partition for entry in entries})
-    except ApiError as error:
-        note = (
-            f"only the report can show whether {len(ids)} entries of former users exist, and the report failed: {error}"
-        )
-        session.report(Progress(spec.entity, "confirm", note=note))
-        return Absence(unconfirmed=ids)
-    return Absence(sorted(set(ids) - found.keys()), found, numbers=dict.fromkeys(ids, number))
+    def _look_in(self, pages: Iterable[list[Record]], number: int) -> None:
+        """Take out of the pages of a list what is asked for."""
+        for page in pages:
+            rows = dict(keyed(page, self.spec))
+            found = self.staging.missing.among(rows, asked_or_found(number))
+            self._found({key: rows[key] for key in found}, dict.fromkeys(found, number), by_id=False)
 
-
-def _witnesses(
-    session: Session, spec: EntitySpec, staging: Staging, missing: Collection[str], there: People
-) -> Iterator[str]:
-    """Records that must be readable if reads by id are reliable: those of this read, then any other known ones."""
-    met = ((key, fields) for page in staging.met() for key, fields in page)
-    yield from (key for key, fields in met if there.include(fields))
-    for page in session.ledger(spec).scan():
-        for record in page:
-            lives = record.deleted_at is None and record.unconfirmed_at is None
-            if lives and record.source_id not in missing and there.include(record.fields):
-                yield record.source_id
-
-
-def _confirm_by_list(session: Session, spec: EntitySpec, ids: list[str]) -> Absence:
-    """Deleted and existing records according to a second complete list: for sources without reads by id, or no witness."""
-    number = draw(session.store)
-    window = _everything(session) if session.source(spec).needs_window else None
-    found = listed(session, spec, ids, window)
-    return Absence(sorted(set(ids) - found.keys()), found, numbers=dict.fromkeys(ids, number))
+    def _found(self, records: Mapping[str, Record], numbers: Mapping[str, int], *, by_id: bool) -> None:
+        """Stage records that exist elsewhere."""
+        self.staging.missing.mark("moved", {key: numbers[key] for key in records}, by_id=by_id)
+        self.stage(records, numbers, by_id=by_id)

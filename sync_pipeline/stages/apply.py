@@ -252,7 +252,8 @@ class _NamedRecords(Targeted):
 
     def _compare(self) -> list[ChangedLine]:
         """The lines that differ now; sets ``done`` to those whose record is already in the planned state."""
-        missed = Missing(self._missing.deleted, self._missing.unconfirmed, self._missing.held)
+        held = self._missing.held
+        missed = Missing(self._missing.deleted, [key for key in self._missing.unconfirmed if key not in held], held)
         now = {line.source_id: line for line in lines(self._session, self._spec, self._staging, missed)}
         known = self._ledger.lookup(self._named)
         interrupted = {intent.source_id for intent in self._ledger.open_intents()}

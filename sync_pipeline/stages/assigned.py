@@ -44,6 +44,10 @@ UNSETTLED = (
     "It may or may not have been done, and cannot be looked for. Look at the target: `sync-pipeline rejects retry` with "
     "its id does it again, `sync-pipeline rejects accept` leaves it."
 )
+HIDDEN = (
+    "The list does not show it either. To try again, run `sync-pipeline rejects retry {} ID`: it uses the record if it is "
+    "found by then, and creates it otherwise."
+)
 MANY = 100
 """Updates that take longer than waiting until a search shows everything that was written before."""
 
@@ -194,7 +198,7 @@ class _Creator:
         """Link what interrupted creates left behind, and keep the intents that left nothing so far.
 
         A request that was cut off may still be on its way, so that one list without its record proves nothing. Where
-        names are unique such an intent is not given up while its record is wanted: it is carried out again under the
+        names are unique such an intent is not given up while a new record is wanted: it is carried out again under the
         very same name, and then it does not matter which of the two requests arrives.
         """
         known = self._ledger.lookup(waiting)
@@ -211,7 +215,7 @@ class _Creator:
                     self._take(newest, left, record, wanted)  # what is made once is never changed
             elif record is not None and not self._directory.target.finds:
                 self._leave_to_person(record, newest.id)
-            elif _is_wanted(record) and self._directory.target.unique_names:
+            elif self._is_wanted_anew(record) and self._directory.target.unique_names:
                 self._unresolved[source_id] = newest
             else:
                 self._give_up(newest)
@@ -219,6 +223,12 @@ class _Creator:
     def _keeps(self, record: Known, intent: Intent) -> bool:
         """Whether the record it is linked to exists, and can become what the intent was to create."""
         return record.target_id in self._directory.by_id and self._directory.replaced(record, intent.attempted) is None
+
+    def _is_wanted_anew(self, record: Known | None) -> bool:
+        """Whether the record is wanted, and none that it is linked to can become it: such a move may have been taken back since."""
+        if record is None or not _is_wanted(record):
+            return False
+        return record.target_id not in self._directory.by_id or self._directory.replaced(record) is not None
 
     def leave(self, row: Pending | Known, wanted: Mapping[str, Any] | None = None) -> None:
         """Remove the record of a row that cannot get the ``wanted`` fields, before the row is linked to another one.
@@ -366,22 +376,25 @@ class _Creator:
             what = f"it answered with {self._directory.target.noun} {target_id}, which was made of {owner}."
             raise RejectedRecord(what, Request(target.system, "POST", target.operation))
 
-    def _post(self, fields: dict[str, Any]) -> tuple[Record, bool]:
+    def _post(self, fields: dict[str, Any], tries: int = CREATE_TRIES) -> tuple[Record, bool]:
         """Create a record; when it is unknown whether it arrived, look it up before trying again.
 
         Says beside the record whether that is the answer to the request.
         """
         target = self._directory.target
-        for _ in range(CREATE_TRIES - 1 if target.finds else 0):
-            try:
-                return self._session.call(target.create, fields), True
-            except AmbiguousWrite:
-                if target.find_lag:
-                    self._session.pause(target.find_lag)
-                self._directory.refresh(fields)
-                if (found := self._directory.unlinked(fields)) is not None:
-                    return found, False
-        return self._session.call(target.create, fields), True
+        try:
+            return self._session.call(target.create, fields), True
+        except AmbiguousWrite as error:
+            if not target.finds or (tries == 1 and not error.was_done):
+                raise
+            if target.find_lag:
+                self._session.pause(target.find_lag)
+            self._directory.refresh(fields)
+            if (found := self._directory.unlinked(fields)) is not None:
+                return found, False
+            if error.was_done:
+                raise RejectedRecord(f"{error.cause} {HIDDEN.format(self._spec.entity)}", error.request) from None
+        return self._post(fields, tries - 1)
 
     def _left_behind(self, intents: list[Intent], known: Known | None) -> Record | None:
         """A record that nothing is linked to, with any key that was ever attempted.

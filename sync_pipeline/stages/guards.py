@@ -6,15 +6,17 @@ What is held waits for an approval, a person's yes; everything else of the batch
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
+
+from sqlalchemy import ColumnElement
 
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, is_first_contact
 from sync_pipeline.settings import Settings
 from sync_pipeline.stages.plan import delete_lines, deletes
-from sync_pipeline.stages.references import kept
+from sync_pipeline.stages.references import mark_kept
 from sync_pipeline.store.approvals import (
     EXAMPLES,
     Approval,
@@ -28,6 +30,7 @@ from sync_pipeline.store.approvals import (
 from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.records import Absent, Known, RecordCounts
 from sync_pipeline.store.scope import Scope
+from sync_pipeline.store.staged_missing import DELETABLE, HELD, WAITS, StagedMissing
 from sync_pipeline.store.staging import Staging
 
 if TYPE_CHECKING:
@@ -105,13 +108,13 @@ class Holding:
     """What the guards hold of one batch; everything else is loaded."""
 
     guard: VolumeFigures = VolumeFigures()
-    missing: tuple[Absent, ...] = ()
-    """The records that the read did not find, as `Staging.absent` lists them."""
+    missing: int = 0
+    """How many records the read did not find: `Staging.missing` lists them."""
     held: tuple[HeldLines, ...] = ()
     everything: bool = False
     """At first contact nothing at all is written."""
-    deletes: frozenset[str] = frozenset()
-    """The absent records that stay at the target."""
+    deletes: int = 0
+    """How many of them stay at the target until their delete is allowed."""
     rewritten: tuple[Scope, ...] = ()
     """The days with held rewrites."""
     creates: bool = False
@@ -183,9 +186,6 @@ class _Volume:
     figures: VolumeFigures
     otherwise: Sequence[Scope]
     """The days of it that hold a load of another mapping."""
-    missing: Sequence[Absent] = ()
-    absent: Sequence[Absent] = ()
-    """The missing records whose delete would be sent."""
     is_whole: bool = True
     """Whether it is all that there is of its days; else it does not show that nothing is held any more."""
 
@@ -193,9 +193,8 @@ class _Volume:
 def _measure(session: Session, spec: EntitySpec, staging: Staging) -> _Volume:
     """Measure what a read of the entity or of some days would do."""
     otherwise = session.ledger(spec).loads.loaded_otherwise(spec.fingerprint, staging.scope)
-    missing = staging.absent(again=deletes(spec))
-    absent = _to_be_deleted(session, spec, missing) if deletes(spec) else []
-    return _Volume(_volume(staging, len(absent), otherwise), otherwise, missing, absent)
+    staging.find_missing(again=deletes(spec))
+    return _Volume(_volume(staging, _count_deletes(session, spec, staging.missing), otherwise), otherwise)
 
 
 def _measure_named(
@@ -227,7 +226,7 @@ class _Asking:
         self._volume, self._remember = volume, remember
         self._ledger = session.ledger(spec)
         self._otherwise, self._guard = volume.otherwise, volume.figures
-        self._missing, self._absent = volume.missing, volume.absent
+        self._missing = staging.missing
 
     def first_contact(self) -> Holding:
         """Hold everything until a user approves the first sync, which makes as many once as any other sync."""
@@ -239,29 +238,25 @@ class _Asking:
         count = self._staging.count_new()
         approval = self._configuration("first_contact", self._session.fingerprint, count, count)
         if approval is None and self._options.first_contact:
-            return Holding(self._guard, tuple(self._missing))
+            return Holding(self._guard, self._missing.total)
         if approval is not None and approval.decision == "allowed":
-            return Holding(self._guard, tuple(self._missing), uses=self._uses(approval))
+            return Holding(self._guard, self._missing.total, uses=self._uses(approval))
         what = f"{_nothing_of(self._session, self._spec)} was ever delivered to these accounts, so all {count} {self._spec.entity} are held"
         held = self._held("first_contact", count, f"{what}: nothing is written", self._staging.first(NAMED), approval)
         return Holding(self._guard, held=(held,), everything=True)
 
     def deletes(self) -> Holding:
         """The deletes, where there are too many."""
-        guard, spec, scope = self._guard, self._spec, self._staging.scope
-        holding = Holding(guard, missing=tuple(self._missing))
+        guard, spec, scope, missing = self._guard, self._spec, self._staging.scope, self._missing
+        holding = Holding(guard, missing.total)
         within: Callable[[Line], bool] = lambda line: scope is None or scope[0] <= (line.partition or "") <= scope[1]  # noqa: E731
         is_much = deletes(spec) and guard.too_many_absent(self._session.settings)
         is_asked = is_much or spec.target.asks_for_deletes
-        absent = self._absent if is_asked else asked_before(self._session, spec, self._absent)
-        if not absent:
-            if self._remember:
-                self._ledger.approvals.request_lines("deletes", (), within, self._session.now())
-            return holding
-        waits = _ask_deletes(
-            self._session, spec, absent, within, allow=self._options.allow_deletes, remember=self._remember
+        declined = _hold_deletes(self._session, spec, missing, is_asked=is_asked).declined
+        request = _ask_deletes(
+            self._session, spec, missing, within, allow=self._options.allow_deletes, remember=self._remember
         )
-        if not waits.ids:
+        if not (waits := missing.count(HELD)):
             return holding
         moved = " If they were moved to other days, sync those days in the same run." if spec.partitioned else ""
         much = (
@@ -270,13 +265,14 @@ class _Asking:
             else ", all there are"
         )
         much = much if is_much else ASKED if spec.target.asks_for_deletes else ""
-        some = "" if len(waits.ids) == guard.absent else f" {len(waits.ids)} of"
+        some = "" if waits == guard.absent else f" {waits} of"
         what = (
             f"{guard.absent} of {guard.known} known {spec.entity} are missing at the source{much}:{some} these deletes "
             f"are held, everything else is loaded.{moved}"
         )
-        held = self._held("deletes", len(waits.ids), what.removesuffix("."), waits.ids[:NAMED], waits.approval)
-        return replace(holding, held=(*holding.held, held), deletes=frozenset(waits.ids))
+        names = missing.first(NAMED, HELD)
+        held = self._held("deletes", waits, what.removesuffix("."), names, request or declined)
+        return replace(holding, held=(*holding.held, held), deletes=waits)
 
     def rewrite(self, holding: Holding) -> Holding:
         """The rows that a changed mapping would rewrite, where there are too many."""
@@ -379,65 +375,92 @@ class _Asking:
         return HeldLines(self._spec.entity, guard, count, reason, tuple(records), approval.id if approval else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """Deletes that wait for a decision, or were declined."""
+class _Candidates(NamedTuple):
+    """Deletes that need an approval: how many, and the decision that declined the first of them."""
 
-    ids: list[str]
-    approval: Approval | None
+    total: int
+    declined: Approval | None
+
+
+@dataclass(frozen=True, slots=True)
+class _DeleteLines:
+    """The lines of held deletes, read a page at a time."""
+
+    spec: EntitySpec
+    missing: StagedMissing
+    which: Sequence[ColumnElement[bool]]
+
+    def __len__(self) -> int:
+        return self.missing.count(*self.which)
+
+    def __iter__(self) -> Iterator[Line]:
+        return (line for page in self.missing.pages(*self.which) for line in delete_lines(self.spec, page))
+
+
+def _hold_deletes(session: Session, spec: EntitySpec, missing: StagedMissing, *, is_asked: bool) -> _Candidates:
+    """Hold the deletes that no one has allowed: all of them, or only those that an earlier run has held."""
+    approvals, now = session.ledger(spec).approvals, session.now()
+    total, declined = 0, None
+    for page in missing.pages(DELETABLE) if deletes(spec) else ():
+        lines = delete_lines(spec, page)
+        if not is_asked:
+            asked = approvals.asked_about("deletes", lines)
+            lines = [line for line in lines if line.source_id in asked]
+        decided = approvals.decisions("deletes", lines, now) if lines else {}
+        missing.hold([line.source_id for line in lines if line.source_id not in decided], "waits")
+        refused = [line.source_id for line in lines if _is_declined(decided.get(line.source_id))]
+        missing.hold(refused, "declined")
+        total += len(lines)
+        declined = declined or next((decided[source_id] for source_id in refused), None)
+    return _Candidates(total, declined)
+
+
+def _is_declined(decision: Approval | None) -> bool:
+    return decision is not None and decision.decision != "allowed"
 
 
 def _ask_deletes(
     session: Session,
     spec: EntitySpec,
-    absent: Sequence[Absent],
+    missing: StagedMissing,
     replaces: Callable[[Line], bool],
     *,
     allow: bool,
     remember: bool,
-) -> Waiting:
-    """The deletes that no one has allowed, and the request for them."""
-    ledger, now = session.ledger(spec), session.now()
-    lines = delete_lines(spec, absent)
-    decided = ledger.approvals.decisions("deletes", lines, now)
-    waits = [line for line in lines if line.source_id not in decided or decided[line.source_id].decision != "allowed"]
-    if allow and not remember:
-        return Waiting([], None)
-    asked = waits if allow else [line for line in waits if line.source_id not in decided]
-    request = ledger.approvals.request_lines("deletes", asked, replaces, now) if remember else None
-    if allow and request is not None and asked:
+) -> Approval | None:
+    """The request for the held deletes; with ``allow`` they are allowed, and held no more."""
+    if not remember:
+        if allow:
+            missing.release()
+        return None
+    lines, now = _DeleteLines(spec, missing, [HELD if allow else WAITS]), session.now()
+    request = session.ledger(spec).approvals.request_lines("deletes", lines, replaces, now)
+    if allow and request is not None and lines:
         decide(session.store, session.pair, request.id, "allowed", actor("deletes"), now)
-        return Waiting([], request)
-    declined = next((decided[line.source_id] for line in waits if line.source_id in decided), None)
-    return Waiting([line.source_id for line in waits], request or declined)
-
-
-def asked_before(session: Session, spec: EntitySpec, absent: Sequence[Absent]) -> list[Absent]:
-    """Those of these deletes that an earlier run has held, and that are the same ones still."""
-    found = session.ledger(spec).approvals.asked_about("deletes", delete_lines(spec, absent))
-    return [known for known in absent if known.source_id in found]
+        missing.release()
+    return request
 
 
 def hold_deletes(session: Session, spec: EntitySpec, asked: Sequence[Known]) -> tuple[frozenset[str], str]:
     """Those of a few records, read by id as missing, that may not be deleted without an approval; and why."""
-    absent = [Absent(known.source_id, known.partition, known.delivered_hash, known.deleted_at) for known in asked]
-    deletable = _to_be_deleted(session, spec, absent) if deletes(spec) else []
     with session.ledger(spec).staging() as staging:
-        known = staging.known()
-    guard = VolumeFigures(known, len(deletable), nothing_left=0 < known <= len(deletable))
-    missing, much = len(deletable), ", more than a run may delete"
-    if not guard.too_many_absent(session.settings):
-        is_asked = spec.target.asks_for_deletes
-        deletable, much = (deletable, ASKED) if is_asked else (asked_before(session, spec, deletable), "")
-    if not deletable:
-        return frozenset(), ""
-    ids = {known.source_id for known in asked}
-    waits = _ask_deletes(session, spec, deletable, lambda line: line.source_id in ids, allow=False, remember=True)
-    if not waits.ids:
-        return frozenset(), ""
-    return frozenset(waits.ids), (
-        f"{missing} of {known} known {spec.entity} read as missing{much}: deleting "
-        f"{len(waits.ids)} of them is held. {_way_on(session, 'deletes', waits.approval)}"
+        known, missing = staging.known(), staging.missing
+        missing.add(Absent(each.source_id, each.partition, each.delivered_hash, each.deleted_at) for each in asked)
+        count = _count_deletes(session, spec, missing)
+        guard = VolumeFigures(known, count, nothing_left=0 < known <= count)
+        is_much = guard.too_many_absent(session.settings)
+        candidates = _hold_deletes(session, spec, missing, is_asked=is_much or spec.target.asks_for_deletes)
+        if not candidates.total:
+            return frozenset(), ""
+        ids = {each.source_id for each in asked}
+        request = _ask_deletes(session, spec, missing, lambda line: line.source_id in ids, allow=False, remember=True)
+        held = frozenset(missing.ids(HELD))
+    if not held:
+        return held, ""
+    much = ", more than a run may delete" if is_much else ASKED if spec.target.asks_for_deletes else ""
+    return held, (
+        f"{count} of {known} known {spec.entity} read as missing{much}: deleting "
+        f"{len(held)} of them is held. {_way_on(session, 'deletes', request or candidates.declined)}"
     )
 
 
@@ -558,11 +581,12 @@ def use_approvals(staging: Staging, uses: Iterable[Use]) -> None:
         staging.use_approval(use.approval, use.guard, use.scopes)
 
 
-def _to_be_deleted(session: Session, spec: EntitySpec, absent: Sequence[Absent]) -> list[Absent]:
-    """The missing records whose delete would be sent: they are at the target, and no policy keeps them."""
-    deletable = {known.source_id: known for known in absent if known.delivered_hash is not None}
-    still = kept(session, spec, deletable.keys())
-    return [known for source_id, known in deletable.items() if source_id not in still]
+def _count_deletes(session: Session, spec: EntitySpec, missing: StagedMissing) -> int:
+    """How many missing records would be deleted: they are at the target, and no policy keeps them."""
+    if not deletes(spec):
+        return 0
+    mark_kept(session, spec, missing)
+    return missing.count(DELETABLE)
 
 
 def _volume(staging: Staging, absent: int, otherwise: Sequence[Scope]) -> VolumeFigures:

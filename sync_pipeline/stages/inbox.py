@@ -112,6 +112,13 @@ def unanswered(session: Session, spec: EntitySpec, staging: Staging, batch: Batc
     return sorted(named - away - staging.absent_among(named) - staging.news_among(named - deleted - several))
 
 
+def events_about(session: Session, spec: EntitySpec, batch: Batch) -> set[str]:
+    """The records that the events are about which the read took up."""
+    taken = set(batch.notes.get(EVENTS, ()))
+    pages = waiting(session, spec) if taken else ()
+    return {event.source_id for page in pages for event in page if event.id in taken and event.source_id}
+
+
 def leave_unanswered(session: Session, spec: EntitySpec, batch: Batch, source_ids: Collection[str]) -> None:
     """Note why the events about these records stay open that the read took up."""
     taken = set(batch.notes.get(EVENTS, ()))

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection
 
 from sync_pipeline.connectors.error_category import category_of
 from sync_pipeline.connectors.paging import Record
@@ -24,17 +24,18 @@ from sync_pipeline.errors import Cancelled, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, is_first_contact
-from sync_pipeline.stages.absence import Absence, look_up_absent, mark_absent
+from sync_pipeline.stages.absence import Stage, look_up_absent, mark_absent
 from sync_pipeline.stages.batch import Batch, Counts, Days
 from sync_pipeline.stages.check import Options, staged
 from sync_pipeline.stages.claims import await_others, still_held
 from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
 from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows, use_approvals
-from sync_pipeline.stages.inbox import close_covered, leave_open, leave_unanswered, unanswered
+from sync_pipeline.stages.inbox import close_covered, events_about, leave_open, leave_unanswered, unanswered
 from sync_pipeline.stages.journal import begin_sync
 from sync_pipeline.stages.plan import pages
 from sync_pipeline.stages.process import awaited, is_ready, process_records
 from sync_pipeline.stages.references import undelivered
+from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.loads import (
     Load,
@@ -46,13 +47,13 @@ from sync_pipeline.store.records import BEFORE_SWITCH_ON
 from sync_pipeline.store.references import NOT_DELIVERED
 from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.staged import StagedRow
+from sync_pipeline.store.staged_missing import BY_ID, DELETED, HELD, MOVED, PAGE, UNCONFIRMED
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import INTERRUPTED, SCHEMA_CHANGED, SyncOutcome
 
 SHOWN_DAYS = 5
 MAY_HAVE_MOVED = "a record of it may have moved since, and could not be read again"
 HAS_CHANGED = "a record of it was read as unchanged and is stored in another form by now, and could not be read again"
-Stage = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,8 @@ class Loaded:
     held_days: frozenset[str] = frozenset()
     """Days with creates or updates that are held: loaded except for these, and not done."""
     undecided: frozenset[str] = frozenset()
-    """Records whose current state this read could not determine: events about them stay open."""
+    """Records whose current state this read could not determine: events about them stay open. Of the missing ones only those
+    that events are about: it may be all of them that are missing."""
     unanswered: frozenset[str] = frozenset()
     """The undecided records that the read may show as they were before an event."""
 
@@ -194,7 +196,6 @@ class _BatchLoad:
     sync_id: int
     run_id: str
     again: ReadAgain = field(default_factory=ReadAgain)
-    absence: Absence = field(default_factory=Absence)
     holding: Holding = field(default_factory=Holding)
     cut: dict[str, Load] = field(default_factory=dict)
     """The days that a newer read has loaded."""
@@ -221,7 +222,7 @@ class _BatchLoad:
         if self.batch.notes["waiting"]:
             _deliver_awaited(session, spec, staging, self.run_id)
         doubtful = self._merge(unstaged)
-        written_elsewhere = _deliver(session, spec, staging, self.absence.deleted, self.counts, self.sync_id)
+        written_elsewhere = _deliver(session, spec, staging, self.counts, self.sync_id)
         self.ledger.loads.close_again(self.reopened)
         left = _read_once_more(session, spec, doubtful, self.run_id)
         not_done = await_others(session, spec, staging.scope, self._late)
@@ -260,7 +261,7 @@ class _BatchLoad:
         if doubts.kept or doubts.unanswered or (session.can_fetch(spec) and staging.left_behind(1)):
             return True
         self.holding = hold(session, spec, staging, self.options)
-        return bool(self.holding.missing)
+        return self.holding.missing > 0
 
     def _look_up(self, doubts: Doubts) -> None:
         """Read what this batch cannot decide; without the lock, since that takes requests."""
@@ -270,10 +271,7 @@ class _BatchLoad:
         self.ledger.leave_tombstones(missed, session.now())  # of those never stored
         if not self.holding.missing:  # else nothing was read that could have changed it
             self.holding = hold(session, spec, staging, self.options)
-        self.absence = look_up_absent(session, spec, staging, self.holding)
-        for by_id in (True, False):
-            moved = {key: record for key, record in self.absence.moved.items() if (key in self.absence.by_id) is by_id}
-            self._stage(moved, self.absence.numbers, by_id=by_id)
+        look_up_absent(session, spec, staging, self.holding, self._stage)
         finish_moves(session, spec, staging, self._stage)
 
     def _stage(self, found: Mapping[str, Record], numbers: Mapping[str, int], *, by_id: bool) -> None:
@@ -289,21 +287,26 @@ class _BatchLoad:
 
     def _drop_outdated(self) -> dict[str, str]:
         """Leave out what is outdated because other runs have merged in the meantime; returns id to day."""
-        staging, absence = self.staging, self.absence
+        staging = self.staging
         doubtful = staging.contested() | staging.changed_since() | staging.superseded()
-        numbers = {key: absence.numbers[key] for key in absence.deleted}
-        outdated = self.ledger.read_since(numbers)
-        seen_since = self.ledger.read_since(dict.fromkeys(absence.unconfirmed, staging.read_no))
-        seen = {known.source_id for known in self.holding.missing} | staging.missed.keys()
-        late = {known.source_id for known in staging.absent()} - seen
+        outdated = self._leave_missing(DELETED)
+        self._leave_missing(UNCONFIRMED, ~HELD)
+        late = staging.missing_since()
         known = self.ledger.lookup({*staging.lagging(), *staging.unlisted(), *outdated, *late})
         doubtful |= {key: record.partition or "" for key, record in known.items() if key not in doubtful}
         staging.keep(doubtful)
-        deleted = [key for key in absence.deleted if key not in outdated]
-        stays = [key for key in absence.unconfirmed if key not in seen_since or key in self.holding.deletes]
-        self.absence = replace(absence, deleted=deleted, unconfirmed=stays)
         self.numbers = {key: number for key, number in self.numbers.items() if key not in doubtful}
         return doubtful
+
+    def _leave_missing(self, *which: ColumnElement[bool]) -> set[str]:
+        """Decide nothing about those of these missing records that a newer read has found since, and return them."""
+        missing, left = self.staging.missing, set[str]()
+        for page in missing.pages(*which):
+            numbers = {known.source_id: known.read_no or self.staging.read_no for known in page}
+            newer = self.ledger.read_since(numbers)
+            missing.mark("left", dict.fromkeys(newer))
+            left |= newer
+        return left
 
     def _leave_existing(self) -> None:
         """Keep what the first sync in these accounts leaves alone, before it is noted that there was one."""
@@ -314,7 +317,7 @@ class _BatchLoad:
     def _store(self, unstaged: int) -> None:
         """Make the batch the desired state of its records; under the lock."""
         session, staging, ledger, holding = self.session, self.staging, self.ledger, self.holding
-        mark_absent(session, self.spec, staging, self.absence, holding, self.counts)
+        mark_absent(session, self.spec, staging, holding, self.counts)
         hold_rows(staging, holding)
         use_approvals(staging, holding.uses)
         self.held_days = staging.held_days() if holding.rewritten or holding.creates else frozenset()
@@ -357,12 +360,14 @@ class _BatchLoad:
         return late
 
     def _loaded(self, not_done: dict[str, str], left: Mapping[str, str]) -> Loaded:
-        again, absence, holding, held_days = self.again, self.absence, self.holding, self.held_days
+        again, holding, held_days, missing = self.again, self.holding, self.held_days, self.staging.missing
         covered = {day: load for day, load in self.cut.items() if day not in not_done}
         done = tuple(day for day in self.mine if day not in not_done and day not in held_days)
         # The report is a list, too: what it still has of a former user's entry answers no event.
-        open_still = again.unanswered | (again.missed & absence.moved.keys() - absence.by_id)
-        undecided = self.staging.kept_ids().union(absence.unconfirmed) - holding.deletes
+        open_still = again.unanswered | missing.among(again.missed, MOVED, ~BY_ID)
+        kept = self.staging.kept_ids()
+        named = events_about(self.session, self.spec, self.batch) if missing.total else set[str]()
+        undecided = kept - missing.among(kept, HELD) | missing.among(named, UNCONFIRMED, ~HELD)
         undecided = undecided | open_still | left.keys()
         return Loaded(
             self.counts, done, covered, not_done, holding.held, held_days.difference(self.cut), undecided, open_still
@@ -447,15 +452,15 @@ def _count(counts: Counts, staging: Staging, unstaged: int) -> None:
     counts.held = statuses.get("held", 0)
 
 
-def _deliver(
-    session: Session, spec: EntitySpec, staging: Staging, deleted: list[str], counts: Counts, sync_id: int
-) -> dict[str, str]:
+def _deliver(session: Session, spec: EntitySpec, staging: Staging, counts: Counts, sync_id: int) -> dict[str, str]:
     """Deliver; returns the records that other runs are still writing, with their days."""
     try:
         deliver_pending(session, spec, staging, counts, sync_id)
         left = staging.left()
         counts.waiting += len(left)
-        return left | deliver_deletes(session, spec, deleted, counts, sync_id)
+        for some in chunks(staging.missing.ids(DELETED), PAGE):
+            left |= deliver_deletes(session, spec, some, counts, sync_id)
+        return left
     except BaseException:  # Ctrl-C, too
         with suppress(SyncError):  # a broken store cannot count: what broke it is what matters
             counts.waiting += sum(map(len, pages(spec, staging)))  # not sent: pending, not unchanged

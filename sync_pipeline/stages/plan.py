@@ -20,6 +20,7 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.stages.references import kept
 from sync_pipeline.stages.unique_names import NAME_TAKEN, Directory, plan_names
 from sync_pipeline.store.approvals import Line
+from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.planned import Action, Pending, Planned
 from sync_pipeline.store.records import Absent, Known
 from sync_pipeline.store.schema import UNKNOWN
@@ -65,7 +66,8 @@ class Missing:
     deleted: Collection[str] = ()
     """Proven to be deleted."""
     unconfirmed: Collection[str] = ()
-    held: frozenset[str] = frozenset()
+    """Neither proven to be deleted nor held."""
+    held: Collection[str] = ()
     """Those whose delete is held."""
 
 
@@ -99,13 +101,19 @@ def lines(session: Session, spec: EntitySpec, staging: Staging, missing: Missing
     else:
         for page in staging.planned(archives=archives(spec)):
             yield from (_line(spec, row, row.action) for row in page)
-    for removal in removals(session, spec, missing.deleted, are_marked=False):
-        if removal.source_id not in handed_over:
-            yield _removal_line(spec, removal)
-    for removal in session.ledger(spec).pending_deletes(missing.unconfirmed, are_marked=False):
-        held = removal.source_id in missing.held
-        if removal.source_id not in handed_over:
-            yield _removal_line(spec, removal, is_held=held, is_confirmed=held)
+    for line in _removal_lines(session, spec, missing):
+        if line.source_id not in handed_over:
+            yield line
+
+
+def _removal_lines(session: Session, spec: EntitySpec, missing: Missing) -> Iterator[PlanLine]:
+    for some in chunks(missing.deleted, PAGE):
+        yield from (_removal_line(spec, known) for known in removals(session, spec, some, are_marked=False))
+    pending = session.ledger(spec).pending_deletes
+    for some in chunks(missing.unconfirmed, PAGE):
+        yield from (_removal_line(spec, known, is_confirmed=False) for known in pending(some, are_marked=False))
+    for some in chunks(missing.held, PAGE):
+        yield from (_removal_line(spec, known, is_held=True) for known in pending(some, are_marked=False))
 
 
 def delete_lines(spec: EntitySpec, absent: Iterable[Absent]) -> list[Line]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, cast
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.absence import Absence, look_up_absent
+from sync_pipeline.stages.absence import look_up_absent
 from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
 from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows
@@ -21,6 +21,7 @@ from sync_pipeline.stages.load import doubts_of, finish_moves, read_again
 from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines
 from sync_pipeline.stages.process import processed_rows
 from sync_pipeline.store.planned import Action
+from sync_pipeline.store.staged_missing import DELETED, HELD, UNCONFIRMED
 from sync_pipeline.store.staging import Staging
 
 Shown = Literal["create", "adopt", "update", "delete", "unconfirmed"]
@@ -93,15 +94,16 @@ def preview(
     with checked(session, spec, days, options) as checking:
         staging = checking.staging
         unstaged = int(checking.notes["rows"]) - sum(staging.counts().values())
-        holding, absence = _settled(session, spec, checking, options)
+        holding = _settled(session, spec, checking, options)
         counts = _counts(staging, unstaged)
-        counts.held_deletes = len(holding.deletes)
-        counts.unconfirmed = len(absence.unconfirmed) - len(holding.deletes)
+        ids = staging.missing.ids
+        missing = Missing(ids(DELETED), ids(UNCONFIRMED, ~HELD), ids(HELD))
+        counts.held_deletes, counts.unconfirmed = holding.deletes, len(missing.unconfirmed)
         result = Preview(spec.entity, counts, checking.results, held=holding.held)
         named = {str(row["record"]) for check in result.checks for row in check.rows if "record" in row}
         result.labels = staging.labels(named)
         is_blocked = bool(result.blocked)
-        for line in lines(session, spec, staging, Missing(absence.deleted, absence.unconfirmed, holding.deletes)):
+        for line in lines(session, spec, staging, missing):
             _count(counts, line)
             if on_line is not None and not is_blocked:
                 on_line(line)
@@ -115,7 +117,7 @@ def preview(
     return result
 
 
-def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Options) -> tuple[Holding, Absence]:
+def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Options) -> Holding:
     """What a sync reads besides the batch before it merges it; nothing of it is stored."""
     staging, holding = checking.staging, checking.holding
 
@@ -128,14 +130,11 @@ def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Op
         read_again(session, spec, staging, doubts_of(session, spec, checking.batch, staging), stage)
         if session.requests != before or staging.kept_ids():
             holding = hold(session, spec, staging, options, remember=not options.dry_run)
-    absence = look_up_absent(session, spec, staging, holding)
-    for by_id in (True, False):
-        moved = {key: record for key, record in absence.moved.items() if (key in absence.by_id) is by_id}
-        stage(moved, absence.numbers, by_id=by_id)
+    look_up_absent(session, spec, staging, holding, stage)
     if not holding.everything:
         finish_moves(session, spec, staging, stage)
     hold_rows(staging, holding)
-    return holding, absence
+    return holding
 
 
 def _counts(staging: Staging, unstaged: int) -> Counts:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from math import inf
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import orjson
@@ -15,7 +16,8 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.mapping.values import value_at
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.problems import note
-from sync_pipeline.store.references import NOT_DELIVERED, NOT_THERE, Reference, referenced
+from sync_pipeline.store.references import NOT_DELIVERED, NOT_THERE, Reference, referenced, referenced_ids
+from sync_pipeline.store.staged_missing import StagedMissing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,12 +106,19 @@ def kept(session: Session, spec: EntitySpec, ids: Collection[str]) -> set[str]:
     """Those of these records that stay at the target although they are deleted at the source: others refer to them."""
     if spec.target.delete != "unreferenced" or not ids:
         return set()
-    # Those of entities that are switched off count as well: they may be at the target.
+    return referenced(session.store, session.pair, _referrers(session, spec), ids)
+
+
+def mark_kept(session: Session, spec: EntitySpec, missing: StagedMissing) -> None:
+    """Note which of the missing records are such ones."""
+    if spec.target.delete == "unreferenced" and missing.total:
+        missing.keep(referenced_ids(session.store, session.pair, _referrers(session, spec)))
+
+
+def _referrers(session: Session, spec: EntitySpec) -> list[Reference]:
+    """The fields that refer to records of the entity; those of entities that are switched off count as well: they may be at the target."""
     specs = specs_of(session.settings).values()
-    fields = [
-        Reference(s.entity, name) for s in specs for name, entity in s.references.items() if entity == spec.entity
-    ]
-    return referenced(session.store, session.pair, fields, ids)
+    return [Reference(s.entity, name) for s in specs for name, entity in s.references.items() if entity == spec.entity]
 
 
 def _hold(frame: pd.DataFrame, mask: pd.Series[bool], name: str, rule: str, message: str) -> pd.DataFrame:
@@ -151,9 +160,14 @@ def listed(session: Session, spec: EntitySpec, ids: Iterable[str], window: Windo
 
 def among(pages: Iterable[list[Record]], spec: EntitySpec, wanted: Collection[str]) -> dict[str, Record]:
     """Those of these records that the pages of a read hold, by id."""
-    rows = (row for page in pages for row in page)
-    keyed = ((id_or_none(value_at(row, spec.source.id_path)), row) for row in rows)
-    return {key: row for key, row in keyed if key is not None and key in wanted}
+    return {key: row for page in pages for key, row in keyed(page, spec) if key in wanted}
+
+
+def keyed(rows: Iterable[Record], spec: EntitySpec) -> Iterator[tuple[str, Record]]:
+    """The records that have an id, each with it, however long: one that was delivered before ids had a limit exists."""
+    for row in rows:
+        if (key := id_or_none(value_at(row, spec.source.id_path), longest=inf)) is not None:
+            yield key, row
 
 
 def _waiting_column(length: int, waiting: dict[int, list[list[str]]]) -> pd.api.extensions.ExtensionArray:

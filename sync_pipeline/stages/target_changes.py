@@ -5,7 +5,7 @@ Our own writes come back as events, too: they find the record as delivered, and 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import orjson
@@ -13,10 +13,11 @@ import orjson
 from sync_pipeline.clock import has_passed
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, UpsertTarget
+from sync_pipeline.errors import ApiError
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
-from sync_pipeline.store.events import Event, close, mark_attempt, mark_compared
+from sync_pipeline.store.events import Event, close, mark_attempt, mark_compared, mark_failed
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import REMOVAL
 from sync_pipeline.store.scope import draw
@@ -24,6 +25,8 @@ from sync_pipeline.store.scope import draw
 SUPPRESSED_FOR = timedelta(minutes=10)
 AT_ONCE = 20
 """Records that are compared one by one in one look; the others wait for the next."""
+FAILURES = 3
+"""If so many records cannot be read and none can, the target is to blame."""
 ONE_BY_ONE = {"paid": 20, "free": 1}
 """Up to this many records are read by id; above it the whole list is the cheaper read."""
 
@@ -54,7 +57,8 @@ def compare_records(
     """The same for events that name the source's record; returns the events whose record has to be read and sent again.
 
     A few per tick: each is read at the target by its id, since a list may lag behind what a person has just changed there.
-    Events that show their record as we left it, as our own writes do, need no read.
+    Events that show their record as we left it, as our own writes do, need no read. Those of a record that cannot be read
+    stay open with the reason.
     """
     echoes = _echoes(session, spec, events)
     close(session.store, [event.id for event in echoes], None, session.now())
@@ -63,10 +67,15 @@ def compare_records(
     looked_at = [event for event in events if event.source_id in some or not event.source_id]
     mark_attempt(session.store, [event.id for event in looked_at], session.now())  # from here on a repeat is news
     target, looks = session.target(spec), _Looks(session, spec, events, unchanged_since_delivery)
-    for key, known in session.ledger(spec).lookup(some).items():
-        place = known.target_id if target.assigns_ids else key
-        looks.take(key, known, session.call(target.get, place) if place is not None else None)
-    return looks.settle(looked_at)
+    known = session.ledger(spec).lookup(some)
+    read, failed = _read_each(
+        session, target, {key: each.target_id if target.assigns_ids else key for key, each in known.items()}
+    )
+    for key, record in read.items():
+        looks.take(key, known[key], record)
+    for key, error in failed.items():
+        mark_failed(session.store, [event.id for event in looked_at if event.source_id == key], str(error))
+    return looks.settle([event for event in looked_at if event.source_id not in failed])
 
 
 class _Looks:
@@ -143,6 +152,25 @@ def _read(session: Session, target: UpsertTarget | AssigningTarget, ours: dict[s
         return {key: session.call(target.get, key) for key in ours}
     listed = {str(record[target.id_field]): record for page in session.walk(target.read()) for record in page}
     return {key: listed.get(key) for key in ours}
+
+
+def _read_each(
+    session: Session, target: UpsertTarget | AssigningTarget, places: Mapping[str, str | None]
+) -> tuple[dict[str, Record | None], dict[str, ApiError]]:
+    """The records at these places, by the same keys, and why others cannot be read.
+
+    Raises ApiError where the first few all fail: as far as is known, no single record is to blame.
+    """
+    read: dict[str, Record | None] = {}
+    failed: dict[str, ApiError] = {}
+    for key, place in places.items():
+        try:
+            read[key] = session.call(target.get, place) if place is not None else None
+        except ApiError as error:
+            failed[key] = error
+            if not read and len(failed) == min(FAILURES, len(places)):
+                raise
+    return read, failed
 
 
 def _is_pending(spec: EntitySpec, known: Known, found: str | None) -> bool:

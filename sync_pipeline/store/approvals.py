@@ -6,15 +6,16 @@ kind *configuration* it is bound to a fingerprint, and to at most a tenth more r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from itertools import chain
+from typing import Any, Literal, NamedTuple, Protocol
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, or_, select, update
 
 from sync_pipeline.errors import ConfigError, NotAllowed
-from sync_pipeline.store.bulk import chunks
+from sync_pipeline.store.bulk import SOME_IDS, chunks
 from sync_pipeline.store.engine import Store, insert_into
 from sync_pipeline.store.schema import UNKNOWN, approval_lines, approvals
 from sync_pipeline.store.scope import EntityRows, Scope, within
@@ -39,6 +40,14 @@ class Line(NamedTuple):
     hash_before: str | None
     hash_after: str | None
     partition: str | None = None
+
+
+class PagedLines(Protocol):
+    """Lines that can be read more than once; they need not be in memory together."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Line]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +114,7 @@ class Approvals(EntityRows):
         return found
 
     def request_lines(
-        self, guard: GuardName, lines: Sequence[Line], replaces: Callable[[Line], bool], at: datetime
+        self, guard: GuardName, lines: PagedLines, replaces: Callable[[Line], bool], at: datetime
     ) -> Approval | None:
         """The open request for these lines, and for what it held before of records that this run did not look at.
 
@@ -117,16 +126,15 @@ class Approvals(EntityRows):
             return None  # as nearly always: a sync of unchanged data writes nothing here
         with self.store.writing() as tx:
             present = self._open(tx, guard, is_to_change=True)
-            before = [Line(*row) for row in tx.execute(_all_lines(present.id))] if present else []
-            wanted = {line.source_id: line for line in [*(line for line in before if not replaces(line)), *lines]}
-            if present is not None and wanted == {line.source_id: line for line in before}:
+            if present is None:
+                row = {"kind": "records", "shown": len(lines)}
+                return self._insert(tx, guard, row, lines, at) if lines else None
+            if _is_about(tx, present.id, lines, replaces):
                 return present
-            if present is not None:
-                _drop(tx, [present.id])
-            if not wanted:
-                return None
-            row = {"kind": "records", "shown": len(wanted)}
-            return self._insert(tx, guard, row, list(wanted.values()), at)
+            row = {"kind": "records", "shown": _drop_lines(tx, present.id, lines, replaces) + len(lines)}
+            asked = self._insert_instead(tx, present.id, guard, row, lines, at) if row["shown"] else None
+            _drop(tx, [present.id])
+            return asked
 
     def decided_configuration(self, guard: GuardName, fingerprint: str, count: int, now: datetime) -> Approval | None:
         """The newest decision about this configuration that covers so many records."""
@@ -190,10 +198,10 @@ class Approvals(EntityRows):
         wanted = {line.source_id: line[1:4] for line in lines}
         mine = [*self.of(approvals), approvals.c.guard == guard]
         asked = select(approval_lines).join(approvals).where(*mine, approval_lines.c.done_at.is_(None))
-        found: set[str] = set()
+        named, found = asked.where(approval_lines.c.source_id.in_(SOME_IDS)), set[str]()
         with self.store.reading() as tx:
             for some in chunks(wanted):
-                rows = tx.execute(asked.where(approval_lines.c.source_id.in_(some)))
+                rows = tx.execute(named, {SOME_IDS.key: some})
                 found.update(row.source_id for row in rows if _is_of(row, wanted))
         return found
 
@@ -227,8 +235,20 @@ class Approvals(EntityRows):
             if done:
                 use_configuration(tx, approval_id, done)
 
+    def _insert_instead(
+        self, tx: Connection, present: int, guard: GuardName, row: dict[str, Any], lines: PagedLines, at: datetime
+    ) -> Approval | None:
+        """A new open request that takes over the lines of the present one."""
+        # Only one may be open.
+        tx.execute(update(approvals).where(approvals.c.id == present).values(decision="replaced"))
+        asked = self._insert(tx, guard, row, lines, at)
+        if asked is not None:
+            mine = update(approval_lines).where(approval_lines.c.approval_id == present)
+            tx.execute(mine.values(approval_id=asked.id))
+        return asked
+
     def _insert(
-        self, tx: Connection, guard: GuardName, row: dict[str, Any], lines: Sequence[Line], at: datetime
+        self, tx: Connection, guard: GuardName, row: dict[str, Any], lines: Iterable[Line], at: datetime
     ) -> Approval | None:
         """A new open request; when another process asked at the same moment, that one counts until the next run."""
         values = {"connection": self.pair, "entity": self.entity, "guard": guard, "requested_at": at, **row}
@@ -236,8 +256,8 @@ class Approvals(EntityRows):
         approval_id = tx.execute(asked.returning(approvals.c.id)).scalar()
         if approval_id is None:
             return self._open(tx, guard)
-        if lines:
-            tx.execute(insert(approval_lines), [{"approval_id": approval_id, **line._asdict()} for line in lines])
+        for some in chunks(lines):
+            tx.execute(insert(approval_lines), [{"approval_id": approval_id, **line._asdict()} for line in some])
         return _one(tx, self.pair, approval_id)
 
     def _counting(self, guard: GuardName, now: datetime) -> list[ColumnElement[bool]]:
@@ -317,9 +337,8 @@ def list_approvals(store: Store, pair: str, now: datetime, *, limit: int, every:
 
 def lines_of(store: Store, approval_id: int, limit: int, after: str = "") -> list[Line]:
     """The records a request names, by source id, a page at a time."""
-    page = _all_lines(approval_id).where(approval_lines.c.source_id > after).limit(limit)
     with store.reading() as tx:
-        return [Line(*row) for row in tx.execute(page)]
+        return _page(tx, approval_id, limit, after)
 
 
 def _one(tx: Connection, pair: str, approval_id: int) -> Approval | None:
@@ -334,15 +353,49 @@ def _drop(tx: Connection, ids: Iterable[int]) -> None:
         tx.execute(delete(approvals).where(approvals.c.id.in_(some)))
 
 
+def _is_about(tx: Connection, approval_id: int, lines: PagedLines, replaces: Callable[[Line], bool]) -> bool:
+    """Whether a request names these lines, and no others of records that were looked at."""
+    looked_at = sum(replaces(line) for page in _pages(tx, approval_id) for line in page)
+    named = _all_lines(approval_id).where(approval_lines.c.source_id.in_(SOME_IDS))
+    for some in chunks(lines):
+        if not {*some} <= {Line(*row) for row in tx.execute(named, {SOME_IDS.key: [line.source_id for line in some]})}:
+            return False
+        looked_at -= sum(map(replaces, some))
+    return looked_at == 0
+
+
+def _drop_lines(tx: Connection, approval_id: int, lines: PagedLines, replaces: Callable[[Line], bool]) -> int:
+    """Delete the lines of a request whose place these take; returns how many are left."""
+    stored = (line for page in _pages(tx, approval_id) for line in page if replaces(line))
+    mine = approval_lines.c.approval_id == approval_id
+    named = delete(approval_lines).where(mine, approval_lines.c.source_id.in_(SOME_IDS))
+    for some in chunks(line.source_id for line in chain(stored, lines)):
+        tx.execute(named, {SOME_IDS.key: some})
+    return int(tx.execute(select(func.count()).select_from(approval_lines).where(mine)).scalar_one())
+
+
+def _pages(tx: Connection, approval_id: int) -> Iterator[list[Line]]:
+    """The lines of a request, a page at a time: it may name all records of an entity."""
+    after = ""
+    while page := _page(tx, approval_id, EXAMPLES, after):
+        yield page
+        after = page[-1].source_id
+
+
+def _page(tx: Connection, approval_id: int, limit: int, after: str) -> list[Line]:
+    page = _all_lines(approval_id).where(approval_lines.c.source_id > after).limit(limit)
+    return [Line(*row) for row in tx.execute(page)]
+
+
 def _all_lines(approval_id: int) -> Any:
     columns = [approval_lines.c[name] for name in Line._fields]
     return select(*columns).where(approval_lines.c.approval_id == approval_id).order_by(approval_lines.c.source_id)
 
 
 def _lines(tx: Connection, approval_id: int, source_ids: Iterable[str]) -> Iterable[Row[Any]]:
+    mine = [approval_lines.c.approval_id == approval_id, approval_lines.c.source_id.in_(SOME_IDS)]
     for some in chunks(source_ids):
-        mine = [approval_lines.c.approval_id == approval_id, approval_lines.c.source_id.in_(some)]
-        yield from tx.execute(select(approval_lines).where(*mine))
+        yield from tx.execute(select(approval_lines).where(*mine), {SOME_IDS.key: some})
 
 
 def _is_of(row: Row[Any], wanted: Mapping[str, tuple[str, str | None, str | None]]) -> bool:

@@ -8,11 +8,13 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection
+from sqlalchemy import BindParameter, Connection, bindparam
 
 from sync_pipeline.store.schema import Instant
 
 T = TypeVar("T")
+SOME_IDS: BindParameter[list[str]] = bindparam("some_ids", expanding=True)
+"""Ids to be given when a statement is run: in the statement itself they would outlive it until cycles are looked for."""
 
 
 def chunks(items: Iterable[T], size: int = 500) -> Iterator[list[T]]:

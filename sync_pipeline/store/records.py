@@ -45,12 +45,14 @@ class Known:
 
 
 class Absent(NamedTuple):
-    """What a guard looks at of a record that a read did not meet; all records of an entity may be such ones."""
+    """What a guard looks at of a record that a read did not find, and the read that proved what became of it."""
 
     source_id: str
     partition: str | None
     delivered_hash: str | None
     deleted_at: datetime | None
+    read_no: int | None = None
+    by_id: bool | None = None
 
 
 KNOWN_COLUMNS = [records.c[name] for name in Known.__slots__]

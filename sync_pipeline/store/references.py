@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from sqlalchemy import JSON, ColumnElement, Text, cast, func, literal, literal_column, or_, select
+from sqlalchemy import JSON, ColumnElement, Select, Text, cast, func, literal, literal_column, or_, select
 
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.schema import records
@@ -33,13 +33,18 @@ def referenced(store: Store, pair: str, referrers: Sequence[Reference], ids: Col
     at most two seconds for a million of them.
     """
     found: set[str] = set()
-    for entity, field in referrers:
-        alive = or_(records.c.deleted_at.is_(None), records.c.delivered_hash.isnot(None))
-        mine = [_unindexed(store, records.c.connection) == pair, _unindexed(store, records.c.entity) == entity]
-        statement = select(_field(store, field)).distinct().where(*mine, alive)
+    for statement in referenced_ids(store, pair, referrers):
         with store.reading() as tx:
             found.update(key for key in tx.scalars(statement) if key in ids)
     return found
+
+
+def referenced_ids(store: Store, pair: str, referrers: Sequence[Reference]) -> Iterator[Select[Any]]:
+    """For each of these fields, a selection of the ids to which such records refer."""
+    for entity, field in referrers:
+        alive = or_(records.c.deleted_at.is_(None), records.c.delivered_hash.isnot(None))
+        mine = [_unindexed(store, records.c.connection) == pair, _unindexed(store, records.c.entity) == entity]
+        yield select(_field(store, field)).distinct().where(*mine, alive)
 
 
 def _field(store: Store, name: str) -> ColumnElement[str]:

@@ -42,6 +42,7 @@ from sync_pipeline.store.loads import Loads
 from sync_pipeline.store.rejects import Rejects
 from sync_pipeline.store.schema import KEY, SERIAL, UNKNOWN, records
 from sync_pipeline.store.scope import Scope, within
+from sync_pipeline.store.staged_missing import StagedMissing
 from sync_pipeline.store.staged_rejects import StagedRejects
 
 Status = Literal["accepted", "rejected", "excluded", "waiting", "held", "kept", "former"]
@@ -161,6 +162,8 @@ class StagedRows:
         """Where the facts of the rows are kept."""
         self.rejects = StagedRejects(held)
         """Why rows of it are rejected, or wait."""
+        self.missing = StagedMissing(held)
+        """The records that the read did not find, once ``find_missing`` has looked for them."""
         with held.reading() as tx:
             staged.create(tx, checkfirst=False)
 

@@ -22,17 +22,19 @@ from sqlalchemy import (
     update,
 )
 
+from sync_pipeline.mapping.json_types import LONGEST_ID
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.claims import Claims, Sending
 from sync_pipeline.store.comparison import Comparison
 from sync_pipeline.store.loads import Load
 from sync_pipeline.store.planned import Planned, PlannedRows
-from sync_pipeline.store.records import Absent, pending_delete, pending_upsert, read_by_id_lately
+from sync_pipeline.store.records import pending_delete, pending_upsert, read_by_id_lately
 from sync_pipeline.store.schema import records, rejects
 from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_elsewhere, rewrites, staged
 
 PAGE_ROWS = 1_000
+_FOUND = (records.c.source_id, records.c.partition, records.c.delivered_hash, records.c.deleted_at)
 MOST_UNFOUND = 10_000
 """Many more than a run may read by id: the rest is not known, and the days are not done."""
 
@@ -229,7 +231,7 @@ class Staging(PlannedRows):
         return self._among(source_ids, select(staged.c.source_id), staged.c.source_id)
 
     def absent_among(self, source_ids: Collection[str]) -> set[str]:
-        """Those of these records that ``absent`` lists."""
+        """Those of these records that ``find_missing`` finds."""
         with self._looking() as tx:
             absent = self._absent(tx, records.c.source_id, again=False)
         return self._among(source_ids, absent, records.c.source_id)
@@ -258,23 +260,24 @@ class Staging(PlannedRows):
         live = [*self._ours(scope), records.c.deleted_at.is_(None), records.c.delivered_hash.isnot(None)]
         return self._count(select(func.count()).select_from(records).where(*live))
 
-    def absent(self, limit: int | None = None, after: str = "", *, again: bool = False) -> list[Absent]:
-        """Records of the scope that this read did not find, by source_id.
+    def find_missing(self, *, again: bool = False) -> None:
+        """Note in ``missing`` the records of the scope that this read did not find.
 
         Excluded ones are only missed when they are at the target; those that a newer read has stored, or a read by id
         has found minutes ago, only when a read by id has missed them since. With ``again`` also those that were proven
         deleted before and are still there: each delete needs a proof of its own run.
         """
         with self._looking() as tx:
-            statement = self._absent(tx, *(records.c[name] for name in Absent._fields), again=again).where(
-                records.c.source_id > after
-            )
-            # The empty suffix keeps SQLite from walking the whole primary key to save sorting a few rows.
-            ordered = statement.order_by(records.c.source_id + "").limit(limit)
-            return [Absent(*row) for row in tx.execute(ordered)]
+            self.missing.fill(tx, self._absent(tx, *_FOUND, again=again))
+
+    def missing_since(self) -> set[str]:
+        """The records that are missing, and were not when ``find_missing`` looked: another run has stored them since."""
+        with self._looking() as tx:
+            absent = self._absent(tx, records.c.source_id, again=False)
+            return set(tx.scalars(self.missing.without(absent))) - self._missed.keys()
 
     def count_absent(self, *, again: bool = False) -> int:
-        """How many of the records ``absent`` lists are at the target: the deletes this batch asks for."""
+        """How many of the records that ``find_missing`` finds are at the target: the deletes this batch asks for."""
         with self._looking() as tx:
             statement = self._absent(tx, func.count(), again=again)
         return self._count(statement.where(records.c.delivered_hash.isnot(None)))
@@ -457,6 +460,9 @@ class Staging(PlannedRows):
         here = self._ours(self._scope) + ([~self._loaded_later(records.c.partition)] if self._cut else [])
         if again:
             missed = or_(missed, and_(*pending_delete()))
+        here.append(
+            func.length(records.c.source_id) <= LONGEST_ID
+        )  # no batch has a longer one, whether it exists or not
         return select(*columns).select_from(records).where(*here, missed, ~self._is_met())
 
     def _day_of_row(self) -> ColumnElement[Any]:

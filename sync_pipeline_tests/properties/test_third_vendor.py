@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from sqlalchemy import insert, select
 
 from sync_pipeline.errors import SyncError
+from sync_pipeline.mapping.json_types import LONGEST_ID
 from sync_pipeline.stages.preview import preview
+from sync_pipeline.stages.references import listed
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.stages.watch import watch
 from sync_pipeline.store.rejects import list_rejects
+from sync_pipeline.store.schema import records
 from sync_pipeline_tests.harness import Blocked, Json, Team
 from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.properties.test_convergence import PATIENT
@@ -139,6 +143,24 @@ def test_only_what_is_proven_to_be_deleted_is_deleted(tmp_path: Path) -> None:
         us.sync(options=ALLOWED)
         tiny.settle()
         converged(us, tiny)
+
+
+def test_a_record_whose_id_is_too_long_by_now_is_not_taken_for_deleted(tmp_path: Path) -> None:
+    """It was delivered before ids had a limit: its changes are rejected, and a list that has it proves that it exists."""
+    long = "x" * (LONGEST_ID + 1)
+    with three(tmp_path) as (us, tiny):
+        for key in ("short", long):
+            tiny.put("notes", key, text="a note")
+        tiny.settle()
+        assert us.sync("notes")["notes"].rejected == 1
+        with us.session() as session:
+            spec = session.spec("notes")
+            with session.store.writing() as tx:
+                short = tx.execute(select(records).where(*session.ledger(spec).of(records))).mappings().one()
+                tx.execute(insert(records), [{**short, "source_id": long, "target_id": long}])
+            assert listed(session, spec, ["short", long]).keys() == {"short", long}
+        done = us.sync("notes", options=ALLOWED)["notes"]
+        assert (done.deleted, done.unconfirmed, done.rejected) == (0, 0, 1)
 
 
 def test_when_a_check_blocks_nothing_is_written(tmp_path: Path) -> None:

@@ -123,6 +123,20 @@ def test_a_success_that_does_not_say_what_was_made_is_never_repeated(us: Team) -
     assert len(companies(agency)) == 2
 
 
+def test_two_equal_operations_are_both_done_though_no_answer_says_what_was_made(us: Team, tmp_path: Path) -> None:
+    """What the first one made is found, so that the second one is no repetition of it."""
+    name, mapping = "client_companies", tmp_path / "my_mappings" / "client_companies.yaml"
+    mapping.write_text(mapping.read_text().replace("source: name,", "source: address,"))
+    switch_on(service(us), name)
+    for number in range(2):
+        us.clockify("POST", "/clients", {"name": f"Harbour House {number}", "address": "Quay 1"})
+    us.fault("empty_object", "POST */businesses/")
+    counts = us.sync(name)[name]
+    assert (counts.created, counts.rejected) == (2, 0)
+    assert [company["name"] for company in companies(Agency(us.sandbox, us.people))] == ["Quay 1", "Quay 1"]
+    assert us.sync(name)[name].writes == 0
+
+
 def test_a_task_when_a_project_has_used_most_of_its_estimate(us: Team) -> None:
     """None before, one after, and no second one however much more is tracked."""
     setup, agency, me = service(us), Agency(us.sandbox, us.people), us.users()[0]["id"]

@@ -217,3 +217,28 @@ def test_an_edit_of_a_record_that_another_run_is_writing_is_compared_once_more(u
         assert on.tick("time_entries").requests == []
         claims.give_back()
     assert_corrected(us, on, key, right)
+
+
+def test_a_record_that_cannot_be_read_holds_up_no_other_edit(us: Team, on: Live) -> None:
+    """The edit of the other one is corrected in the same tick; this one is compared when it can be read again."""
+    assert isinstance(us, HighLevelTeam)
+    unread, other = (record["id"] for record in us.stored("time_entries")[:2])
+    right = {record["id"]: record["properties"].get("description") for record in us.stored("time_entries")}
+
+    def shown() -> dict[str, str | None]:
+        return {record["id"]: record["properties"].get("description") for record in us.stored("time_entries")}
+
+    with us.session() as session:
+        keys = session.ledger("time_entries").linked()
+    for record in (unread, other):
+        us.edit("time_entries", id=record, properties={"description": "by hand"})
+        on.event("target:RecordUpdate", "time_entries", {"id": keys[record]})
+    us.fault("status", f"GET */records/{unread}", status=503)
+    assert on.tick("time_entries").jobs == ["changes_time_entries"]
+    assert shown() == right | {unread: "by hand"}
+    assert on.inbox("time_entries").open == 1
+    us.no_faults()
+    on.retry_policy(0)
+    assert on.drain("time_entries")
+    assert shown() == right
+    quiet(on, "time_entries")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sync_pipeline.errors import AmbiguousWrite
 from sync_pipeline_tests.harness import Json, Team, team
 from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.scenarios.dying import refused_at
@@ -138,6 +139,25 @@ def test_a_move_may_be_killed_anywhere(tmp_path: Path, move: str, monkeypatch: p
             killer.arm(None)
         assert step > 20
         sites.is_as_mapped(START | turn)
+
+
+def test_a_move_that_is_taken_back_after_it_was_cut_off_makes_no_task(tmp_path: Path) -> None:
+    """No create of it arrived: the location wants the task that it has, and nothing is made in the other project."""
+    with team(tmp_path, locations=0, projects=0, entries=0) as us:
+        sites = Sites(us)
+        before = sites.tasks()
+        sites.move({"one": ("Q", "Ash")})
+        us.fault("cut_before", "POST */tasks*")
+        with pytest.raises(AmbiguousWrite):
+            synced(us)
+        us.no_faults()
+        sites.move({"one": START["one"]})
+        synced(us)
+        assert sites.tasks() == before
+        sites.is_as_mapped(START)
+        sites.move({"one": ("Q", "Ash")})
+        assert synced(us).created == 1
+        sites.is_as_mapped(START | {"one": ("Q", "Ash")})
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])

@@ -75,6 +75,19 @@ def test_a_run_of_one_day_leaves_what_is_held_of_others(store: Store) -> None:
     assert ask(store, day=NEXT_DAY) is None
 
 
+def test_a_request_may_name_more_records_than_are_read_together(store: Store) -> None:
+    """The same set is the same request, and a set with one more takes over what it held of another day."""
+    lines = [line(f"{nr:05}") for nr in range(2 * approvals.EXAMPLES + 1)]
+    first = asked(store, *lines, line("z", day=NEXT_DAY))
+    assert asked(store, *reversed(lines), day=DAY) == first
+    second = asked(store, *lines, line("more"), day=DAY)
+    assert (second.id > first.id, second.shown) == (True, len(lines) + 2)
+    last = approvals.lines_of(store, second.id, 10, after=lines[-1].source_id)
+    assert [held.source_id for held in last] == ["more", "z"]
+    moved = asked(store, line("z"), day=DAY)
+    assert (moved.shown, ids_of(store, moved)) == (1, ["z"])
+
+
 def test_what_was_allowed_counts_while_the_record_is_unchanged(store: Store) -> None:
     """A line that changed drops out alone; a new one was never allowed; another connection knows nothing of it."""
     request = asked(store, line("a"), line("b"), line("c"))
