@@ -79,6 +79,10 @@ class Source(Protocol):
         """Whether its records are read for a window."""
 
     @property
+    def page_size(self) -> int:
+        """How many records one page of its list holds."""
+
+    @property
     def notifies(self) -> bool:
         """Whether events about the entity come from here; otherwise they come from its target."""
 
@@ -131,6 +135,11 @@ class ListSource(ABC):
     owner_list = ""
     feed = None
     reader = "list"
+
+    @property
+    @abstractmethod
+    def page_size(self) -> int:
+        """How many records one page of its list holds."""
 
     @abstractmethod
     def read(self, window: Window | None = None, *, expected: Expected | None = None) -> AsyncIterator[list[Record]]:

@@ -19,7 +19,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.batch import Counts
+from sync_pipeline.stages.batch import Counts, Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.extract import decide
 from sync_pipeline.stages.guards import hold_first_contact, hold_named
@@ -82,7 +82,8 @@ def cost_of(session: Session, plan: PlanFile, *, read_target: bool) -> Cost:
         spec = session.specs[entity]
         wanted = [line for line in named.values() if line.writes]
         removed = sum(line.action in REMOVALS for line in wanted)
-        reads = _reads(session, spec, len(wanted)) + (WITNESS_READS if removed else 0)
+        days = plan.days if spec.partitioned else None
+        reads = _reads(session, spec, len(wanted), days) + (WITNESS_READS if removed else 0)
         each = session.target(spec).assigns_ids
         upserts = len(wanted) - removed
         writes = removed + (1 + upserts if each else ceil(upserts / UPSERT_ROWS)) + (len(wanted) if read_target else 0)
@@ -124,11 +125,11 @@ def _is_target_budgeted(session: Session, spec: EntitySpec) -> bool:
     return any(session.source(other).is_budgeted for other in read)
 
 
-def _reads(session: Session, spec: EntitySpec, count: int) -> int:
+def _reads(session: Session, spec: EntitySpec, count: int, days: Days | None) -> int:
     if _is_by_id(session, spec, count):
         return count
-    with session.ledger(spec).staging() as staging:
-        return max(1, ceil(max(count, staging.known()) / session.settings.clockify_page_size))
+    with session.ledger(spec).staging(days.keys if days else None) as staging:
+        return max(1, ceil(max(count, staging.known()) / session.source(spec).page_size))
 
 
 def _is_by_id(session: Session, spec: EntitySpec, count: int) -> bool:
@@ -252,8 +253,7 @@ class _NamedRecords(Targeted):
 
     def _compare(self) -> list[ChangedLine]:
         """The lines that differ now; sets ``done`` to those whose record is already in the planned state."""
-        held = self._missing.held
-        missed = Missing(self._missing.deleted, [key for key in self._missing.unconfirmed if key not in held], held)
+        missed = Missing(self._missing.deleted, self._missing.unconfirmed, self._missing.held)
         now = {line.source_id: line for line in lines(self._session, self._spec, self._staging, missed)}
         known = self._ledger.lookup(self._named)
         interrupted = {intent.source_id for intent in self._ledger.open_intents()}

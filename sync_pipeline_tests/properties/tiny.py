@@ -195,6 +195,7 @@ class TinySource:
 
     account: TinyAccount
     kind: str
+    page_size = PAGE_SIZE
     can_fetch = True
     needs_window = False
     notifies = False

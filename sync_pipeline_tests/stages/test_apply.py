@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.settings import Settings
+from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.approvals import Approval, decide, list_approvals
-from sync_pipeline_tests.harness import Team, morning, team
+from sync_pipeline_tests.harness import Team, day, morning, team
+from sync_pipeline_tests.highlevel import SANDBOX, HighLevelTeam
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
 from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.scenarios.commands import kill_when, run, run_json, start
@@ -18,7 +20,7 @@ from sync_pipeline_tests.scenarios.dying import dies_at
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 from sync_pipeline_tests.scenarios.test_locations import archive
 from sync_pipeline_tests.stages.clients import names, own, places, rejects, rename, settled
-from sync_pipeline_tests.stages.planning import apply_plan, differing, keep_lines, lines_in, write_plan
+from sync_pipeline_tests.stages.planning import announced, apply_plan, differing, keep_lines, lines_in, write_plan
 from sync_pipeline_tests.stages.test_assigned import lose_the_answer
 
 
@@ -81,6 +83,32 @@ def test_what_was_read_by_id_as_deleted_is_not_created_from_a_list_that_lags(tmp
         found = apply_plan(us, path, skip=True, SYNC_MAX_CONFIRMATIONS="1")
         assert (differing(found), found.written) == ({gone: "source"}, 2)
         assert us.at_snapshots("projects").keys() & {gone, *others} == {*others}
+
+
+def test_the_announced_cost_is_that_of_the_days_of_the_file(tmp_path: Path) -> None:
+    """By id a request for each record, else the pages of these days: what was delivered on other days is not read."""
+    with team(tmp_path, entries=0) as us:
+        user = us.users()[0]["id"]
+        for hour in range(9):
+            us.add_entry(user, morning(5, 8 + hour))
+        us.sync()
+        for hour in range(2):
+            us.add_entry(user, morning(2, 8 + hour))
+        path = write_plan(us, "time_entries", days=Days(day(2), day(2)))
+        pages = {"CLOCKIFY_PAGE_SIZE": "2"}
+        assert announced(us, path, **pages) == 2 + 1
+        assert announced(us, path, **pages, SYNC_MAX_CONFIRMATIONS="1") == 1 + 1
+
+
+@pytest.mark.parametrize("kind", [Team, HighLevelTeam])
+def test_the_announced_cost_counts_pages_of_the_source_itself(tmp_path: Path, kind: type[Team]) -> None:
+    """Locations are read from another system: the page size that is set for Clockify says nothing about their list."""
+    switches = SANDBOX if kind is HighLevelTeam else {}
+    with team(tmp_path, entries=0, locations=6, kind=kind, **switches) as us:
+        path = write_plan(us, "locations")
+        creates = len(lines_in(path))
+        assert creates > 3
+        assert announced(us, path, CLOCKIFY_PAGE_SIZE="1", SYNC_MAX_CONFIRMATIONS="1") == 1 + 1 + creates
 
 
 def test_what_differs_is_named(tmp_path: Path) -> None:

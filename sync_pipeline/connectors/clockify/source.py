@@ -49,6 +49,11 @@ class ClockifySource:
         return self.is_entries
 
     @property
+    def page_size(self) -> int:
+        """As it is set; for the report as for lists."""
+        return self.clockify.page_size
+
+    @property
     def can_fetch(self) -> bool:
         """Whether the mapping names a path for one record."""
         return self.spec.item is not None

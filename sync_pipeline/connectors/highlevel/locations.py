@@ -32,6 +32,11 @@ class Locations(ListSource):
 
     account: HighLevel
 
+    @property
+    def page_size(self) -> int:
+        """What the search of locations allows."""
+        return self.account.profile.location_page_size
+
     async def read(
         self, window: Window | None = None, *, expected: Expected | None = None
     ) -> AsyncGenerator[list[Record], None]:
@@ -43,7 +48,7 @@ class Locations(ListSource):
             return
         seen, met = set[str](), 0
         for _ in range(MOST_PAGES):
-            rows = await self._page(met, self.account.profile.location_page_size)
+            rows = await self._page(met, self.page_size)
             if not rows:
                 return
             met += len(rows)

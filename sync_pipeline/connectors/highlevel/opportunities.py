@@ -65,6 +65,7 @@ class WonOpportunities(ListSource):
 
     account: HighLevel
     can_fetch = False
+    page_size = LIMIT
 
     async def read(
         self, window: Window | None = None, *, expected: Expected | None = None

@@ -157,7 +157,7 @@ class Snapshots:
     ) -> None:
         self.profile = profile
         self.requests: Counter[str] = Counter()
-        self._page_size = min(page_size or profile.list.page_size, profile.list.page_size)
+        self.page_size = min(page_size or profile.list.page_size, profile.list.page_size)
         self._auth = credentials.auth(profile, base_url, options)
         endpoint = Endpoint(
             profile.system,
@@ -203,13 +203,13 @@ class Snapshots:
 
     async def read(self, entity: str, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
         """All records (that start in the window), the next page being asked for while the caller works on this one."""
-        async with aclosing(ahead(self._pages(entity, window, self._page_size))) as waiting:
+        async with aclosing(ahead(self._pages(entity, window, self.page_size))) as waiting:
             async for page in waiting:
                 yield page
 
     async def sample(self, entity: str, limit: int) -> list[Record]:
         """The first records, for one request."""
-        async with aclosing(self._pages(entity, None, min(limit, self._page_size))) as pages:
+        async with aclosing(self._pages(entity, None, min(limit, self.page_size))) as pages:
             return await anext(pages, [])
 
     async def probe(self, entity: str) -> None:
@@ -226,7 +226,7 @@ class Snapshots:
         if self.profile.analytics is None:
             return None
         found: list[Record] = []
-        async with aclosing(project_figures(self._client, self.profile, months, self._page_size)) as pages:
+        async with aclosing(project_figures(self._client, self.profile, months, self.page_size)) as pages:
             async for page in pages:
                 found += page[: most - len(found)]
                 if len(found) >= most:

@@ -29,6 +29,11 @@ class SnapshotsSource(ListSource):
     snapshots: Snapshots
     entity: str
 
+    @property
+    def page_size(self) -> int:
+        """What the profile allows."""
+        return self.snapshots.page_size
+
     def read(self, window: Window | None = None, *, expected: Expected | None = None) -> AsyncIterator[list[Record]]:
         """All records of the entity; what is expected makes no difference."""
         del expected
