@@ -52,6 +52,27 @@ def test_a_class_name_has_one_meaning() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_only_hosting_imports_what_dagster_keeps_to_itself() -> None:
+    """``dagster._core`` and the like may change with each release: what needs them is in one package."""
+    found = [
+        f"{path.relative_to(PACKAGE)} {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.relative_to(PACKAGE).parts[0] != "hosting"
+        for name in _imported(ast.parse(path.read_text()))
+        if name.startswith("dagster") and any(part.startswith("_") for part in name.split("."))
+    ]
+    assert found == []
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """The full names that a module imports, at its top or within a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{each.name}" for each in node.names)
+
+
 def test_each_stage_has_tests_of_its_name() -> None:
     """``stages/polling.py`` is tested by ``stages/test_polling.py``, or by several whose names begin like that."""
     stages = {path.stem for path in (PACKAGE / "stages").glob("[!_]*.py")}

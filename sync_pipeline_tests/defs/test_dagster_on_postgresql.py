@@ -18,8 +18,8 @@ import yaml
 from sqlalchemy import Engine, event, make_url
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.defs.housekeeping import delete_run, prune_runs
 from sync_pipeline.hosting.postgres_storage import KEPT, PooledPostgresStorage
+from sync_pipeline.hosting.run_retention import delete_run, prune_runs
 from sync_pipeline_tests.harness import Team, clean_environ, team
 from sync_pipeline_tests.scenarios.commands import ROOT
 from sync_pipeline_tests.scenarios.developing import wait_for

@@ -14,8 +14,9 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.defs.first_sync import NAME
-from sync_pipeline.defs.housekeeping import FORGET_EVENTS, current_runs, prune_runs
+from sync_pipeline.defs.housekeeping import FORGET_EVENTS
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START
+from sync_pipeline.hosting.run_retention import current_runs, prune_runs
 from sync_pipeline.store.retention import COPY
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, team
