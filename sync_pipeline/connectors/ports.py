@@ -91,6 +91,10 @@ class Source(Protocol):
         """Whether its requests count against an hourly budget."""
 
     @property
+    def uses_expected(self) -> bool:
+        """Whether it makes a difference to ``read`` what is expected."""
+
+    @property
     def owner_list(self) -> str:
         """The list of these records' owners, if reads by id find only those of owners who are still there; else ""."""
 
@@ -132,6 +136,7 @@ class ListSource(ABC):
     needs_window = False
     notifies = False
     is_budgeted = False
+    uses_expected = False
     owner_list = ""
     feed = None
     reader = "list"
@@ -256,6 +261,28 @@ class AssigningTarget(Target, Protocol):
 
     async def update(self, target_id: str, row: Mapping[str, Any]) -> Record | None:
         """Change only these fields (None clears); None when the record does not exist."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How often, and for how much, live syncing asks a system. The defaults are for rate limits that it does not notice."""
+
+    poll_seconds: int = 60
+    """How often it is asked what changed."""
+    lists_rarer: int = 1
+    """By how many times less often that is asked of what is not read by days."""
+    feed_pages: int = 50
+    """Pages of each feed that one poll reads: what does not fit is asked for again in smaller windows."""
+    days_seconds: int | None = 600
+    """How often the days around today are read where it refuses the feed; None: never."""
+    reads_by_id: int = 20
+    """Up to this many changed records are read by id; above it their days, or the list, are the cheaper read."""
+    compares_by_id: int = 20
+    """The same of records that changed where they are delivered to."""
+    rescan_hours: int = 1
+    """How often the latest days are read again."""
+    note: str = ""
+    """What the schedules say of its limits; "" where they are not noticed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

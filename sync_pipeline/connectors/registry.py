@@ -11,7 +11,7 @@ from sync_pipeline.connectors.highlevel.account import HighLevel
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import RateWindow
-from sync_pipeline.connectors.ports import ConnectedSystem, SnapshotsSystem, System
+from sync_pipeline.connectors.ports import ConnectedSystem, Pace, SnapshotsSystem, System
 from sync_pipeline.connectors.profile import BaseProfile, Profile
 from sync_pipeline.connectors.snapshots import account as snapshots
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
@@ -31,6 +31,7 @@ class Vendor:
     open: Callable[[Settings, ClientOptions], System]
     windows: Sequence[RateWindow] = ()
     """Its rate limit."""
+    pace: Pace = Pace()
 
 
 VENDORS: dict[str, Vendor] = {}
@@ -61,6 +62,10 @@ CONNECTORS: Mapping[str, Connector] = {
 }
 
 
+PACES: Mapping[str, Callable[[Settings], Pace]] = {"clockify": clockify.pace}
+"""Those of the two systems of a set-up that depend on its settings."""
+
+
 def model_of(data: object, file: str) -> type[BaseProfile]:
     """The facts that a profile's file has to hold; ConfigError for a connector that there is not."""
     name = data.get("connector", "rest") if isinstance(data, dict) else "rest"
@@ -80,6 +85,13 @@ def open_snapshots(
 def connected_systems(settings: Settings) -> dict[str, ConnectedSystem]:
     """The two systems that a set-up connects."""
     return {one.system: one for one in (clockify.describe(settings), snapshots.describe(settings))}
+
+
+def pace_of(system: str, settings: Settings) -> Pace:
+    """How often, and for how much, live syncing asks a system; no profile is read for it, which may be wrong."""
+    if system in VENDORS:
+        return VENDORS[system].pace
+    return PACES[system](settings) if system in PACES else Pace()
 
 
 def name_of(system: str, settings: Settings) -> str:

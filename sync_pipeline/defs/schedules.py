@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
+from sync_pipeline.connectors.registry import pace_of
 from sync_pipeline.defs.housekeeping import FORGET_EVENTS
 from sync_pipeline.defs.resources import SyncResource
 from sync_pipeline.defs.verify import VerifyConfig, check_op
@@ -19,12 +20,12 @@ from sync_pipeline.hosting.liveness import close_orphans
 from sync_pipeline.hosting.queue import BULK, under_way
 from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.mapping.spec import EntitySpec
+from sync_pipeline.mapping.systems import SYSTEMS
 from sync_pipeline.session.session import open_session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.overview import turns
 from sync_pipeline.stages.batch import DAYS_AHEAD, Days
 
-RESCAN_EVERY = {"paid": timedelta(hours=1), "free": timedelta(hours=6)}
 COSTS = {
     "rescan": "2 to 4 requests to Clockify: a report page for each 200 entries, and the running timers",
     "nightly": "1 request to Clockify for each 200 records; 1 more for each that vanished",
@@ -34,7 +35,6 @@ COSTS = {
 Evaluation = Callable[[dg.ScheduleEvaluationContext], Iterator[dg.RunRequest | dg.SkipReason]]
 REQUESTED = requested("schedule")
 FOR_BULK = BULK | REQUESTED
-BUDGET = "On the Free plan it shares the 30 requests an hour with everything else and waits for its turn."
 
 
 def schedules(specs: list[EntitySpec], settings: Settings) -> list[dg.ScheduleDefinition]:
@@ -48,7 +48,8 @@ def schedules(specs: list[EntitySpec], settings: Settings) -> list[dg.ScheduleDe
 
 def freshness(spec: EntitySpec, settings: Settings) -> dg.FreshnessPolicy:
     """When an asset counts as stale: two turns of its schedule were missed; one is a warning."""
-    every = RESCAN_EVERY[settings.clockify_plan] if spec.partitioned and settings.always_live else timedelta(days=1)
+    rescan = timedelta(hours=pace_of(spec.source.system, settings).rescan_hours)
+    every = rescan if spec.partitioned and settings.always_live else timedelta(days=1)
     spare = timedelta(hours=1)
     return dg.FreshnessPolicy.time_window(fail_window=2 * every + spare, warn_window=every + spare)
 
@@ -123,6 +124,7 @@ def _forgetting(settings: Settings) -> dg.ScheduleDefinition:
 def _schedule(
     name: str, job: str, cron: str, evaluate: Evaluation, settings: Settings, description: str
 ) -> dg.ScheduleDefinition:
+    notes = [pace_of(system, settings).note for system in SYSTEMS]
     return dg.ScheduleDefinition(
         name=name,
         job_name=job,
@@ -131,7 +133,7 @@ def _schedule(
         execution_fn=_when_live(evaluate),
         # Its turns always come, and do something when live syncing is on: the switch needs no restart.
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"{description} {BUDGET}" if settings.clockify_plan == "free" else description,
+        description=" ".join(filter(None, [description, *notes])),
     )
 
 

@@ -43,7 +43,7 @@ class HookProbes:
         return [Probe(HOOKS, self._look_at_hooks, (budget, role)), Probe(RECEIVER, self._look_at_receiver, (HOOKS,))]
 
     def _look_at_polling(self) -> Finding:
-        every = min((poll_seconds(self._session.settings, spec) for spec in self._session.specs.values()), default=0)
+        every = min((poll_seconds(self._session, spec) for spec in self._session.specs.values()), default=0)
         return fine(f"none are registered: changes are found by polling, as often as every {span(every)}")
 
     def _look_at_hooks(self) -> Finding:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Literal
 
+from sync_pipeline.connectors.registry import pace_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.health import UNCOMPARED, VERIFY
 from sync_pipeline.session.session import Session
@@ -22,7 +24,6 @@ from sync_pipeline.store.rejects import count_rejects
 from sync_pipeline.store.syncs import status, written_since
 
 NOTHING = RecordCounts(0, 0, 0, 0, 0, 0, 0, 0)
-RESCAN = {"paid": "17 * * * *", "free": "17 */6 * * *"}
 FIRST_NIGHTLY, APART = 2 * 60 + 2, 10
 """Minutes after midnight of the first entity that is read nightly, and between two of them."""
 State = Literal[
@@ -147,10 +148,14 @@ def _writing(session: Session) -> dict[str, dict[str, int]]:
 def turns(specs: Iterable[EntitySpec], settings: Settings) -> dict[str, str]:
     """Each entity's cron expression: recent days often, whole lists nightly, no two at the same time."""
     found: dict[str, str] = {}
+    minutes = count(FIRST_NIGHTLY, APART)
     for spec in specs:
-        minute = FIRST_NIGHTLY + APART * len([cron for cron in found.values() if cron not in RESCAN.values()])
-        nightly = f"{minute % 60} {minute // 60} * * *"
-        found[spec.entity] = RESCAN[settings.clockify_plan] if spec.partitioned else nightly
+        if spec.partitioned:
+            hours = pace_of(spec.source.system, settings).rescan_hours
+            found[spec.entity] = "17 * * * *" if hours == 1 else f"17 */{hours} * * *"
+        else:
+            minute = next(minutes)
+            found[spec.entity] = f"{minute % 60} {minute // 60} * * *"
     return found
 
 

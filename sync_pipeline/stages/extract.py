@@ -86,7 +86,7 @@ def _parts(
 
 def _expected(session: Session, spec: EntitySpec, days: Days | None, *, independent: bool) -> Expected | None:
     """What the store knows of the window: who may have tracked time, and enough to choose the cheaper reader."""
-    if days is None or session.settings.clockify_reader == "report":
+    if days is None or not session.source(spec).uses_expected:
         return None
     owners = session.owners(spec)
     with session.ledger(spec).staging(days.keys) as entries:

@@ -14,11 +14,11 @@ from typing import Any
 import orjson
 
 from sync_pipeline.clock import has_passed
-from sync_pipeline.connectors.ports import WHATS, Change, Feed
+from sync_pipeline.connectors.ports import WHATS, Change, Feed, Pace
+from sync_pipeline.connectors.registry import pace_of
 from sync_pipeline.errors import FatalApiError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
-from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.inbox import LISTED, REFERENCE
 from sync_pipeline.store.events import Received, content_id, receive_many
@@ -33,17 +33,10 @@ CLOCKS_APART = timedelta(days=1)
 """The most by which Clockify's clock is assumed to differ from ours: a wrong one may only cost a longer window."""
 NARROWEST = timedelta(seconds=10)
 """The shortest window; Clockify's instants are whole seconds."""
-PAGES = {"paid": 50, "free": 5}
-"""Pages of each feed that one poll reads: what does not fit is asked for again in smaller windows."""
 PAGES_OF_NARROWEST = 250
 ASK_AGAIN = timedelta(days=1)
 """A feed that was refused is tried again after this long: plans change."""
 REFUSED = (400, 403, 404, 405)
-SECONDS = {"paid": 60, "free": 3600}
-RARER_ON_FREE = 3
-"""On the Free plan, everything but time entries is asked for this many times less often."""
-DAYS_SECONDS = 600
-"""Without a feed, how often the days around today are read instead (on a paid plan only)."""
 DAYS_INSTEAD = 7
 """So many days before a moment in which more changed than the feed gives are read instead."""
 KEPT_FOR_RUNS = 10
@@ -119,12 +112,18 @@ class Cursor:
         return orjson.dumps({name: value for name, value in known.items() if value}).decode()
 
 
-def poll_seconds(settings: Settings, spec: EntitySpec) -> int:
+def poll_seconds(session: Session, spec: EntitySpec) -> int:
     """How often changes of an entity are asked for."""
-    if settings.poll_seconds is not None:
-        return settings.poll_seconds
-    rarer = RARER_ON_FREE if settings.clockify_plan == "free" and not spec.partitioned else 1
-    return SECONDS[settings.clockify_plan] * rarer
+    if session.settings.poll_seconds is not None:
+        return session.settings.poll_seconds
+    pace = _pace(session, spec)
+    return pace.poll_seconds * (1 if spec.partitioned else pace.lists_rarer)
+
+
+def _pace(session: Session, spec: EntitySpec) -> Pace:
+    """That of the system which is asked what changed: the source, or the target of a source that does not notify."""
+    asked = spec.source if session.source(spec).notifies else spec.target
+    return pace_of(asked.system, session.settings)
 
 
 def has_room(session: Session, requests: int) -> bool:
@@ -137,10 +136,10 @@ def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
 
     Raises ApiError when Clockify fails; the cursor is as it was then.
     """
-    now, every = session.now(), timedelta(seconds=poll_seconds(session.settings, spec))
+    now, every = session.now(), timedelta(seconds=poll_seconds(session, spec))
     if cursor.since is None and not has_passed(cursor.polled, every, now):
         return ""
-    if not has_room(session, len(WHATS) * (1 if cursor.since is None else PAGES["free"])):
+    if not has_room(session, len(WHATS) * (1 if cursor.since is None else _pace(session, spec).feed_pages)):
         return "the hour's request budget is nearly used up, so nothing was asked for"
     source = session.source(spec)
     if spec.target.once and not source.notifies:  # what was made is never changed: there is nothing to compare
@@ -184,11 +183,11 @@ def check_again(session: Session, spec: EntitySpec) -> int:
 
 
 def days_instead(session: Session, spec: EntitySpec, cursor: Cursor) -> set[str]:
-    """Yesterday, today and tomorrow, now and then, where a plan refuses the feed."""
-    now = session.now()
-    if not spec.partitioned or cursor.refused is None or session.settings.clockify_plan == "free":
+    """Yesterday, today and tomorrow, now and then, where the feed is refused."""
+    now, every = session.now(), _pace(session, spec).days_seconds
+    if not spec.partitioned or cursor.refused is None or every is None:
         return set()
-    if not has_passed(cursor.days_read, timedelta(seconds=DAYS_SECONDS), now):
+    if not has_passed(cursor.days_read, timedelta(seconds=every), now):
         return set()
     cursor.days_read = now
     today: date = now.astimezone(UTC).date()
@@ -213,10 +212,12 @@ def _by_feed(session: Session, spec: EntitySpec, cursor: Cursor, feed: Feed, now
     if since >= latest:  # our clock was set back; from this answer on its difference from Clockify's is known
         since = latest - OVERLAP
     until = min(latest, since + timedelta(seconds=cursor.width or LONGEST_LOOK_BACK.total_seconds()))
-    changes = _changes(session, feed, since, until)
+    is_narrowest = until - since <= NARROWEST
+    most = PAGES_OF_NARROWEST if is_narrowest else _pace(session, spec).feed_pages
+    changes = _changes(session, feed, since, until, most)
     cursor.polled, cursor.refused = now, None  # not earlier: the caller keeps the cursor even after an error
     cursor.ahead = _ahead(feed)
-    if changes is None and until - since <= NARROWEST:
+    if changes is None and is_narrowest:
         cursor.since, cursor.dense = until, until
         return (
             f"Clockify's feed of changes does not end for the seconds from {since:%Y-%m-%d %H:%M:%S}: "
@@ -268,9 +269,8 @@ def _ahead(feed: Feed) -> float:
     return max(-most, min(offset, most))
 
 
-def _changes(session: Session, feed: Feed, since: datetime, until: datetime) -> list[Change] | None:
-    """What the feeds hold of a window; None when that is too much for one poll."""
-    most = PAGES_OF_NARROWEST if until - since <= NARROWEST else PAGES[session.settings.clockify_plan]
+def _changes(session: Session, feed: Feed, since: datetime, until: datetime, most: int) -> list[Change] | None:
+    """What the feeds hold of a window; None when one holds more than so many pages."""
     changes: list[Change] = []
     for what in WHATS:
         found = session.call(feed.read, what, since, until, most)

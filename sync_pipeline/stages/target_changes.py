@@ -13,6 +13,7 @@ import orjson
 from sync_pipeline.clock import has_passed
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, UpsertTarget
+from sync_pipeline.connectors.registry import pace_of
 from sync_pipeline.errors import ApiError
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
@@ -27,8 +28,6 @@ AT_ONCE = 20
 """Records that are compared one by one in one look; the others wait for the next."""
 FAILURES = 3
 """If so many records cannot be read and none can, the target is to blame."""
-ONE_BY_ONE = {"paid": 20, "free": 1}
-"""Up to this many records are read by id; above it the whole list is the cheaper read."""
 
 
 def compare_with_delivered(
@@ -45,7 +44,7 @@ def compare_with_delivered(
     known = session.ledger(spec).lookup([links[key] for key in ids if key in links])
     ours = {key: known[links[key]] for key in ids if links.get(key) in known}
     looks = _Looks(session, spec, events, unchanged_since_delivery)
-    for key, record in _read(session, session.target(spec), ours).items():
+    for key, record in _read(session, spec, ours).items():
         looks.take(key, ours[key], record)
     unlinked = ids - ours.keys()  # a record may be waiting for its name
     return [event.id for event in looks.settle(events, {*unlinked, None})]
@@ -147,8 +146,9 @@ def _echoes(session: Session, spec: EntitySpec, events: Sequence[Event]) -> list
     return found
 
 
-def _read(session: Session, target: UpsertTarget | AssigningTarget, ours: dict[str, Known]) -> dict[str, Record | None]:
-    if len(ours) <= ONE_BY_ONE[session.settings.clockify_plan]:
+def _read(session: Session, spec: EntitySpec, ours: dict[str, Known]) -> dict[str, Record | None]:
+    target = session.target(spec)
+    if len(ours) <= pace_of(spec.target.system, session.settings).compares_by_id:
         return {key: session.call(target.get, key) for key in ours}
     listed = {str(record[target.id_field]): record for page in session.walk(target.read()) for record in page}
     return {key: listed.get(key) for key in ours}

@@ -12,6 +12,7 @@ from datetime import UTC, date, timedelta
 
 from sync_pipeline.clock import has_passed
 from sync_pipeline.connectors.error_category import ErrorCategory
+from sync_pipeline.connectors.registry import pace_of
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
@@ -33,8 +34,6 @@ from sync_pipeline.store.syncs import failing
 EVENTS_A_TICK = 2000
 """So many events of one entity are looked at in one tick; the others wait for the next."""
 SPANS_A_TICK = 5
-FEW = {"paid": 20, "free": 3}
-"""Up to this many dirty records are read one by one; above it their days, or the list, are the cheaper read."""
 GAP = 7
 """Days without a change that are read along rather than starting another run."""
 TRANSIENT = (ErrorCategory.AWAY, ErrorCategory.BUSY)
@@ -133,13 +132,12 @@ def _due(session: Session, spec: EntitySpec, events: Sequence[Event]) -> tuple[l
 def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cursor, days_ahead: int) -> list[Dirty]:
     if not events:
         return []
-    few = FEW[session.settings.clockify_plan]
+    few = pace_of(spec.source.system, session.settings).reads_by_id
     edited = [event for event in events if event.kind.startswith(ABOUT_TARGET)]
     events = [event for event in events if event not in edited]
     if not session.source(spec).notifies:
         theirs = [event for event in events if not is_about_source(event, notifies=False)]
         events = [event for event in events if event not in theirs]
-        few = FEW["paid"]  # the target is asked for the same, whether a record is read by id or in the list
         if theirs and (wanting := compare_with_delivered(session, spec, theirs, state.unchanged_since_delivery)):
             return [Dirty((*wanting, *(event.id for event in events)))]
     if edited:

@@ -163,6 +163,18 @@ def test_such_a_comparison_is_found_on_a_page(page: str) -> None:
     assert list(comparisons_on_page(page))
 
 
+def test_no_setting_of_a_vendor_decides_in_the_engine() -> None:
+    """Stages and schedules ask an adapter, or what is known of its system: not which plan or reader is set."""
+    others = {path.name for path in PACKAGE.iterdir()} - {"stages", "defs"}
+    found = [
+        f"{path}:{node.lineno} {node.attr}"
+        for path, tree in modules(*others)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr.startswith(("clockify_", "highlevel_"))
+    ]
+    assert found == []
+
+
 def test_the_engine_names_no_entity() -> None:
     """What is special about the records of one entity is defined by its file and by its adapter."""
     engine = {"stages", "store", "session", "defs"}

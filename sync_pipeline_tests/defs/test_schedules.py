@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -16,7 +17,7 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from dagster._utils.schedules import cron_string_iterator
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.defs.schedules import schedules
+from sync_pipeline.defs.schedules import freshness, schedules
 from sync_pipeline.hosting import liveness as orphans
 from sync_pipeline.hosting.liveness import PROCESS_TAG, name_of, process_tags
 from sync_pipeline.hosting.queue import URGENT
@@ -52,6 +53,19 @@ def test_the_re_scan_finds_what_no_event_reported(us: Team, on: Live) -> None:
     (request,) = turn(on, "weekly_verify_time_entries")[0]
     assert on.execute(request).success
     converged(us)
+
+
+@pytest.mark.parametrize("plan", ["free", "paid"])
+def test_a_profile_that_is_wrong_hides_nothing_in_dagster(us: Team, tmp_path: Path, plan: str) -> None:
+    """Jobs and schedules are there all the same: how often a system is asked is known without its profile."""
+    profile = tmp_path / "broken.yaml"
+    profile.write_text("connector: unheard of\n")
+    settings = us.settings(SNAPSHOTS_PROFILE=str(profile), CLOCKIFY_PLAN=plan)
+    specs = list(load_specs().values())
+    assert all(freshness(spec, settings) for spec in specs)
+    found = schedules(specs, settings)
+    assert len(found) == 2 * len(specs) + 1
+    assert all(("Free plan" in str(schedule.description)) == (plan == "free") for schedule in found)
 
 
 def test_the_re_scan_comes_in_bounded_runs(us: Team, on: Live, now: datetime) -> None:

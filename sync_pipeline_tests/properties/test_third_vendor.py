@@ -15,6 +15,7 @@ from sqlalchemy import insert, select
 
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.json_types import LONGEST_ID
+from sync_pipeline.stages.polling import poll_seconds
 from sync_pipeline.stages.preview import preview
 from sync_pipeline.stages.references import listed
 from sync_pipeline.stages.targeted import sync_ids
@@ -284,3 +285,15 @@ def test_what_has_no_end_ends_the_run_and_writes_nothing(tmp_path: Path, answer:
             us.sync("notes")
         assert len(str(refused.value)) < 1_000
         assert us.writes() == {}
+
+
+def test_it_is_asked_at_its_own_pace(tmp_path: Path) -> None:
+    """Clockify's Free plan limits requests to Clockify: the vendor's list is asked for as often as on a paid plan."""
+    with three(tmp_path) as (us, _):
+        paces = []
+        for plan in ("paid", "free"):
+            with us.session(CLOCKIFY_PLAN=plan) as session:
+                paces.append({entity: poll_seconds(session, spec) for entity, spec in session.specs.items()})
+    paid, free = paces
+    assert free["tags"] > paid["tags"]
+    assert free["notes"] == paid["notes"]

@@ -200,6 +200,7 @@ class TinySource:
     needs_window = False
     notifies = False
     is_budgeted = False
+    uses_expected = False
     owner_list = ""
     feed = None
     reader = "list"

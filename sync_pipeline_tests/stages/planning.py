@@ -15,9 +15,7 @@ from sync_pipeline.stages.preview import preview
 from sync_pipeline_tests.harness import Team
 
 
-def write_plan(
-    us: Team, *entities: str, with_personal: bool = False, days: Days | None = None, **changes: Any
-) -> Path:
+def write_plan(us: Team, *entities: str, with_personal: bool = False, days: Days | None = None, **changes: Any) -> Path:
     """The plan of these entities, or of all, in a file; of these days, or of all."""
     path, span = us.home.parent / "plan.jsonl", days or us.days
     with us.session(**changes) as session, plan_writer(path, with_personal=with_personal) as out:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,7 @@ import pytest
 from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.connectors.clockify import changes
 from sync_pipeline.connectors.clockify.account import PLANS
+from sync_pipeline.connectors.ports import Pace
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START
 from sync_pipeline.stages import polling
 from sync_pipeline.stages.polling import KEPT_FOR_RUNS, poll_seconds
@@ -194,11 +196,9 @@ def test_a_plan_without_room_is_not_asked(us: Team, on: Live) -> None:
 
 def test_polling_and_schedules_fit_the_free_plan(us: Team) -> None:
     """What an idle hour costs: three feeds each, a list of people - far below thirty requests."""
-    settings = us.settings(CLOCKIFY_PLAN="free")
-    with us.session() as session:
+    with us.session(CLOCKIFY_PLAN="free") as session:
         hourly = sum(
-            (1 if entity == "users" else 3) * 3600 / poll_seconds(settings, session.specs[entity])
-            for entity in ENTITIES
+            (1 if entity == "users" else 3) * 3600 / poll_seconds(session, session.specs[entity]) for entity in ENTITIES
         )
     assert hourly < 6
 
@@ -215,7 +215,7 @@ def test_an_unreadable_cursor_costs_one_poll(us: Team, on: Live) -> None:
 def small_pages(on: Live) -> None:
     """One poll reads twenty changes, as it were ten thousand."""
     on.patch.setattr(changes, "PAGE_SIZE", 10)
-    on.patch.setitem(polling.PAGES, "paid", 2)
+    on.patch.setitem(PLANS, "paid", replace(PLANS["paid"], pace=Pace(feed_pages=2)))
 
 
 def catch_up(on: Live) -> None:

@@ -11,15 +11,16 @@ import pytest
 
 from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.connectors.error_category import ErrorCategory
+from sync_pipeline.connectors.ports import Pace
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.watch import EVENTS_A_TICK, FEW, SPANS_A_TICK, Dirty, Watched, watch
+from sync_pipeline.stages.watch import EVENTS_A_TICK, SPANS_A_TICK, Dirty, Watched, watch
 from sync_pipeline.store.events import Received, content_id, mark_attempt, mark_failed, receive_many
 from sync_pipeline.store.syncs import SyncOutcome
 from sync_pipeline_tests.harness import Team, team
 
 pytestmark = pytest.mark.clock
-MANY = FEW["paid"] + 1
+MANY = Pace().reads_by_id + 1
 
 
 @pytest.fixture

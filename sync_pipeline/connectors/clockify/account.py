@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from sync_pipeline.connectors.http import RetryPolicy
 from sync_pipeline.connectors.limiter import RateWindow
 from sync_pipeline.connectors.policy import Origin
-from sync_pipeline.connectors.ports import ConnectedSystem
+from sync_pipeline.connectors.ports import ConnectedSystem, Pace
 from sync_pipeline.settings import Settings
 
 KEY_SETTING = "CLOCKIFY_API_KEY"
@@ -22,6 +22,7 @@ class Plan:
     windows: tuple[RateWindow, ...]
     label: str
     retry_policy: RetryPolicy
+    pace: Pace = Pace()
 
     @property
     def hourly(self) -> RateWindow | None:
@@ -35,6 +36,16 @@ PLANS: Mapping[str, Plan] = {
         "Clockify allows 30 requests an hour on the Free plan",
         # A 429 that names no time means that another client used the hour's budget: look again every few minutes.
         RetryPolicy(first_wait_after_429=300.0, longest_wait=900.0, longest_retry_after=3600.0, total_wait=4500.0),
+        Pace(
+            poll_seconds=3600,
+            lists_rarer=3,
+            feed_pages=5,
+            days_seconds=None,
+            reads_by_id=3,
+            compares_by_id=1,
+            rescan_hours=6,
+            note="On the Free plan it shares the 30 requests an hour with everything else and waits for its turn.",
+        ),
     ),
     "paid": Plan(((50, 1.0),), "Clockify allows 50 requests a second on a paid plan", RetryPolicy()),
 }
@@ -69,6 +80,11 @@ class Account:
     def bucket(self) -> str:
         """The name of the request budget, which all keys of a workspace share."""
         return f"clockify:{self.base_url.rstrip('/')}:{self.workspace}"
+
+
+def pace(settings: Settings) -> Pace:
+    """How often, and for how much, live syncing asks Clockify on the plan of these settings."""
+    return PLANS[settings.clockify_plan].pace
 
 
 def describe(settings: Settings) -> ConnectedSystem:

@@ -59,6 +59,11 @@ class ClockifySource:
         return self.spec.item is not None
 
     @property
+    def uses_expected(self) -> bool:
+        """The cheaper reader of entries is chosen by it; the report, where it is set, is not."""
+        return self.is_entries and self.clockify.setting != "report"
+
+    @property
     def owner_list(self) -> str:
         """A read by id finds only the entries of people who are in the workspace."""
         return USERS if self.is_entries else ""
