@@ -132,7 +132,7 @@ def test_a_fifth_entity_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     The embedded sandbox accepts its records without further settings.
     """
-    with team(tmp_path, entries=0) as us, embedded_there(us, tmp_path):
+    with team(tmp_path, entries=0) as us, embedded_there(us, tmp_path, "tags", TAGS):
         us.sync()
         tags = us.clockify("GET", "/tags", **{"page-size": 1000})
         assert {key: row["label"] for key, row in us.at_snapshots("tags").items()} == {
@@ -147,7 +147,7 @@ def test_a_fifth_entity_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             assert set(tx.scalars(select(records.c.label).where(records.c.entity == "tags"))) == {None}
             assert not any(facts_in(session, name).keys() & {tag["id"] for tag in tags} for name in FACTS)
         assert us.verify("tags")["tags"].in_sync
-        with hearing(us, tmp_path, monkeypatch) as on:
+        with hearing(us, tmp_path, "tags", monkeypatch) as on:
             us.clockify("PUT", f"/tags/{tags[2]['id']}", {"name": "heard of"})
             us.clockify("DELETE", f"/tags/{tags[3]['id']}")
             wait_until(lambda: us.control("GET", "webhooks")["queued"] == 0)
@@ -160,23 +160,23 @@ def test_a_fifth_entity_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @contextmanager
-def embedded_there(us: Team, root: Path) -> Iterator[None]:
-    """The team has a mapping file for tags and no credentials: its sandbox is the embedded one, as for each command."""
+def embedded_there(us: Team, root: Path, entity: str, mapping: str) -> Iterator[None]:
+    """The team has one mapping file and no credentials: its sandbox is the embedded one, as for each command."""
     ours = ("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL")
     theirs = ("SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY")
     us.changes.update(dict.fromkeys((*ours, *theirs), ""))
     us.changes.update(SYNC_HOME=str(root), SYNC_SANDBOX_PORT=us.sandbox.url.rpartition(":")[2])
-    write_mapping(us, "tags.yaml", TAGS)
+    write_mapping(us, f"{entity}.yaml", mapping)
     assert us.settings().sandbox
     with sandbox_for(us.settings()):
         yield
 
 
 @contextmanager
-def hearing(us: Team, root: Path, patch: pytest.MonkeyPatch) -> Iterator[Live]:
+def hearing(us: Team, root: Path, entity: str, patch: pytest.MonkeyPatch) -> Iterator[Live]:
     """Its sensors, and a receiver that every webhook of its entities reaches."""
     with live(us, root / "live", patch, SYNC_MODE="") as on, us.session() as session:
-        on.cursors["tags"] = on.cursors["users"]  # changes are received, not looked for
+        on.cursors[entity] = on.cursors["users"]  # changes are received, not looked for
         hooks = open_hooks(session)
         with running(hooks, ReceiverOptions(workspace=us.sandbox.workspace)) as receiver:
             Registrar.of(session, hooks, receiver.url).register(Wishes())
@@ -309,14 +309,14 @@ fields:
   task_id: {source: id, type: id, required: true}
   task_name: {source: name, required: true}
   project_id: {source: projectId, type: id, required: true, references: projects}
+webhooks:
+  subscribe: {TASK_UPDATED: 45, NEW_TASK: 46, TASK_DELETED: 47}
 """
 
 
-def test_a_nested_entity_is_one_file_that_names_its_parent(tmp_path: Path) -> None:
-    """Tasks are read project by project: created, updated, deleted with or without their project, and verified."""
-    with team(tmp_path, entries=0) as us:
-        us.control("POST", "entities", {"entity": "tasks", "id_field": "task_id"})
-        write_mapping(us, "tasks.yaml", TASKS)
+def test_a_nested_entity_is_one_file_that_names_its_parent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks are read project by project: created, updated, deleted with or without their project, verified, and received."""
+    with team(tmp_path, entries=0) as us, embedded_there(us, tmp_path, "tasks", TASKS):
         projects = [project["id"] for project in us.projects()]
         for number, project in enumerate(projects[:3]):
             for name in ("one", "two"):
@@ -350,5 +350,19 @@ def test_a_nested_entity_is_one_file_that_names_its_parent(tmp_path: Path) -> No
             assert sync_ids(session, session.spec("tasks"), [made], run_id="new").counts.created == 1
         us.delete_project(next(project for _, project in tasks().values() if project != projects[-1]))
         assert us.sync("tasks", options=Options(allow_deletes=True))["tasks"].deleted >= 1
+        assert delivered() == tasks()
+        assert us.verify("tasks")["tasks"].in_sync
+        (renamed, (_, project)), (deleted, (_, other)), *_ = sorted(delivered().items())
+        with hearing(us, tmp_path, "tasks", monkeypatch) as on:
+            us.clockify("PUT", f"/projects/{project}/tasks/{renamed}", {"name": "heard of"})
+            us.clockify("PUT", f"/projects/{other}/tasks/{deleted}", {"name": "done", "status": "DONE"})
+            us.clockify("DELETE", f"/projects/{other}/tasks/{deleted}")
+            us.clockify("POST", f"/projects/{project}/tasks", {"name": "new"})
+            wait_until(lambda: us.control("GET", "webhooks")["queued"] == 0)
+            assert on.inbox("tasks").open == 4
+            assert on.tick("tasks").jobs == ["changes_tasks"]
+            assert on.inbox("tasks").open == 0
+        assert delivered()[renamed] == ("heard of", project)
+        assert deleted not in delivered()
         assert delivered() == tasks()
         assert us.verify("tasks")["tasks"].in_sync
