@@ -10,7 +10,7 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option
 from sync_pipeline.cli.questions import confirm
 from sync_pipeline.settings import SYSTEMS
-from sync_pipeline.setup.connections import Connection
+from sync_pipeline.setup.connections import SystemConnection
 from sync_pipeline.setup.connections import connections as list_connections
 from sync_pipeline.setup.connections import disconnect as forget
 from sync_pipeline.setup.service import SetupService, actor
@@ -38,7 +38,7 @@ def connections_show(system: str, as_json: bool) -> None:
     _show([{one.system: one for one in list_connections(SetupService(actor("terminal")))}[system]], as_json)
 
 
-def _show(found: list[Connection], as_json: bool) -> None:
+def _show(found: list[SystemConnection], as_json: bool) -> None:
     if as_json:
         terminal.as_json({"connections": [asdict(one) for one in found]})
         return

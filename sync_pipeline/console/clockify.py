@@ -25,7 +25,7 @@ from sync_pipeline.setup.clockify import (
     region_of,
     requests_left,
 )
-from sync_pipeline.setup.connections import Connection, connections
+from sync_pipeline.setup.connections import SystemConnection, connections
 
 FREE, PAID = PLANS = ("free", "paid")
 NAMED = {
@@ -162,7 +162,7 @@ def _page(context: RequestContext, values: dict[str, Any]) -> Response:
     )
 
 
-def stored_on(connection: Connection) -> str:
+def stored_on(connection: SystemConnection) -> str:
     """The day on which a connection's secret was stored; "" when there is none."""
     return connection.since[:10] if connection.state != "from the environment" else ""
 

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
-from sync_pipeline.setup.connections import WELL, Connection, connections
+from sync_pipeline.setup.connections import WELL, SystemConnection, connections
 from sync_pipeline.setup.switching import LiveStatus, effects, read_live_status, turn_off, turn_on
 from sync_pipeline.setup.system_details import last_tests
 from sync_pipeline.setup.trial import kind_for
@@ -48,7 +48,7 @@ def turn(context: RequestContext) -> Response:
 
 
 def _conditions(
-    context: RequestContext, now: LiveStatus, both: tuple[Connection, Connection]
+    context: RequestContext, now: LiveStatus, both: tuple[SystemConnection, SystemConnection]
 ) -> list[dict[str, object]]:
     """What going live asks for, each with the page where it is done."""
     trial, systems = now.trial, context.systems()

@@ -12,7 +12,7 @@ from sync_pipeline.console.approvals import undecided
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.console.requests import panel
 from sync_pipeline.session.health import REFUSED
-from sync_pipeline.setup.connections import TO_CONNECT, Connection, connections
+from sync_pipeline.setup.connections import TO_CONNECT, SystemConnection, connections
 from sync_pipeline.setup.overview import EntityCard, SetupFacts, Situation, entity_cards, situation_of
 from sync_pipeline.setup.switching import LiveStatus, pause_of, read_live_status
 from sync_pipeline.store.activity import ActivityFilter, Entry, activity
@@ -78,7 +78,7 @@ def _stored(context: RequestContext) -> tuple[list[EntityCard], list[Entry], lis
 
 def _situation(
     context: RequestContext,
-    both: tuple[Connection, Connection],
+    both: tuple[SystemConnection, SystemConnection],
     live: LiveStatus,
     cards: list[EntityCard],
     alerts: list[Alert],

@@ -52,7 +52,7 @@ TO_CONNECT: tuple[State, ...] = ("not set up", "authorize again")
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class SystemConnection:
     """One side: where it is, by what we sign in, and since when; never a secret."""
 
     system: str
@@ -70,7 +70,7 @@ class Connection:
         return self.state not in ("not set up", "from the environment") and bool(self.where)
 
 
-def connections(setup: SetupService) -> tuple[Connection, Connection]:
+def connections(setup: SetupService) -> tuple[SystemConnection, SystemConnection]:
     """Clockify and the Snapshots API, from the set-up; no request is sent."""
     settings = setup.settings()
     with setup.vault(settings) as vault:
@@ -135,7 +135,7 @@ def _names(settings: Settings, system: str) -> bool:
     return any(name.startswith(f"{system}_") for name in read_setup(settings.setup_document))
 
 
-def _as_it_answers(side: Connection, facts: Mapping[str, Health], is_sample: bool) -> Connection:
+def _as_it_answers(side: SystemConnection, facts: Mapping[str, Health], is_sample: bool) -> SystemConnection:
     """The connection with the state of its last answer; a failure from before its secret was entered does not count.
 
     ``is_sample``: nothing is set up and the sandbox is used, which may fail like any other system.
@@ -149,18 +149,18 @@ def _as_it_answers(side: Connection, facts: Mapping[str, Health], is_sample: boo
     return replace(side, state=cast("State", fact.code), detail=detail)
 
 
-def _clockify(setup: SetupService, settings: Settings, vault: Vault) -> Connection:
+def _clockify(setup: SetupService, settings: Settings, vault: Vault) -> SystemConnection:
     slot = CLOCKIFY_KEY if setup.is_given(CLOCKIFY_KEY.variable) or vault.has(CLOCKIFY_KEY) else CLOCKIFY_TOKEN
     who = "API key" if slot is CLOCKIFY_KEY else "add-on token"
     if not settings.clockify_workspace_id:
-        return Connection("clockify", "not set up")
+        return SystemConnection("clockify", "not set up")
     return _one(setup, settings, vault, slot, settings.clockify_base_url, who, settings.clockify_workspace_id)
 
 
-def _snapshots(setup: SetupService, settings: Settings, vault: Vault) -> Connection:
+def _snapshots(setup: SetupService, settings: Settings, vault: Vault) -> SystemConnection:
     where = f"{settings.snapshots_base_url} {settings.snapshots_account}".strip()
     if (not settings.stored and not setup.is_given("SNAPSHOTS_BASE_URL")) or not where:
-        return Connection("snapshots", "not set up")
+        return SystemConnection("snapshots", "not set up")
     if settings.auth == "authorization_code":
         return _consented(settings, vault, where)
     if settings.auth == "api_key":
@@ -179,34 +179,34 @@ def _keys(setup: SetupService, settings: Settings, vault: Vault) -> str:
 
 def _one(
     setup: SetupService, settings: Settings, vault: Vault, slot: Slot, where: str, who: str, workspace: str
-) -> Connection:
+) -> SystemConnection:
     if setup.is_given(slot.variable):
-        return Connection(slot.system, "from the environment", where, who, workspace)
+        return SystemConnection(slot.system, "from the environment", where, who, workspace)
     held = vault.get(slot) if settings.stored else None
     if held is None:
-        return Connection(slot.system, "not set up", where, workspace=workspace)
-    return Connection(slot.system, "connected", where, who, workspace, held.entered_at)
+        return SystemConnection(slot.system, "not set up", where, workspace=workspace)
+    return SystemConnection(slot.system, "connected", where, who, workspace, held.entered_at)
 
 
-def _consented(settings: Settings, vault: Vault, where: str) -> Connection:
+def _consented(settings: Settings, vault: Vault, where: str) -> SystemConnection:
     profile, consent, tokens = load_profile(settings.snapshots_profile), vault.get(CONSENT), vault.tokens.read()
     if consent is None and tokens is None:
-        return Connection("snapshots", "not set up", where, _client(settings), detail="no one has consented yet")
+        return SystemConnection("snapshots", "not set up", where, _client(settings), detail="no one has consented yet")
     since = consent.entered_at if consent else ""
     if not isinstance(tokens, Tokens):
         reason = "no one has consented yet" if tokens is None else tokens.reason
-        return Connection("snapshots", "authorize again", where, _client(settings), since=since, detail=reason)
+        return SystemConnection("snapshots", "authorize again", where, _client(settings), since=since, detail=reason)
     if unchosen := [what for name, what in profile.required.items() if not getattr(settings, name)]:
         detail = f"access was allowed; not chosen yet: {', '.join(unchosen)}"
-        return Connection("snapshots", "not set up", where, _client(settings), since=since, detail=detail)
+        return SystemConnection("snapshots", "not set up", where, _client(settings), since=since, detail=detail)
     if isinstance(account := vault.account_tokens.read(), Lost):
         detail = f"{account.reason}: install it there again"
-        return Connection("snapshots", "app not installed", where, _client(settings), since=since, detail=detail)
+        return SystemConnection("snapshots", "app not installed", where, _client(settings), since=since, detail=detail)
     lacking = [scope for scope in needed_scopes(settings) if tokens.scope and scope not in tokens.scope.split()]
     if lacking and not settings.snapshots_scopes:
         detail = f"the consent does not cover {', '.join(lacking)}"
-        return Connection("snapshots", "authorize again", where, _client(settings), since=since, detail=detail)
-    return Connection("snapshots", "connected", where, _client(settings), since=since)
+        return SystemConnection("snapshots", "authorize again", where, _client(settings), since=since, detail=detail)
+    return SystemConnection("snapshots", "connected", where, _client(settings), since=since)
 
 
 def _client(settings: Settings) -> str:

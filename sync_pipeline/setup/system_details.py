@@ -18,7 +18,7 @@ from sync_pipeline.session.health import WEBHOOKS
 from sync_pipeline.session.secrets import SLOTS, Slot, Vault
 from sync_pipeline.session.systems import facts_place, seen_budget
 from sync_pipeline.settings import SYSTEMS, Settings
-from sync_pipeline.setup.connections import Connection, connections, current_pair, current_workspace
+from sync_pipeline.setup.connections import SystemConnection, connections, current_pair, current_workspace
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.credentials import WEBHOOK, names
 from sync_pipeline.store.engine import Store
@@ -56,7 +56,7 @@ class SystemDetails:
     """Everything that is stored about one system."""
 
     system: ConnectedSystem
-    connection: Connection
+    connection: SystemConnection
     health: Health | None
     facts: SystemFacts
     test: tuple[Finding, ...]
