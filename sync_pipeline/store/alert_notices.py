@@ -121,7 +121,11 @@ def failing_destinations(store: Store, pair: str) -> dict[str, FailingDestinatio
     mine = unsent.where(alerts.c.connection == pair, alert_notices.c.sent_at.is_(None))
     with store.reading() as tx:
         rows = tx.execute(mine.group_by(alert_notices.c.destination)).all()
-    return {row[0]: FailingDestination(*row[1:4]) for row in rows if row[4] >= FAILING_AFTER}
+    return {
+        destination: FailingDestination(*failure)
+        for destination, *failure, attempts in rows
+        if attempts >= FAILING_AFTER
+    }
 
 
 def drop_notices(store: Store, destination: str) -> None:
@@ -173,9 +177,9 @@ def _resolved_unsent(store: Store, pair: str) -> list[AlertRow]:
         resolved.c.destination == alert_notices.c.destination,
         resolved.c.event == "resolved",
     )
-    untold = select(alert_notices.c.alert_id).where(alert_notices.c.event == "opened", ~ended.exists())
+    unreported = select(alert_notices.c.alert_id).where(alert_notices.c.event == "opened", ~ended.exists())
     with store.reading() as tx:
-        return resolved_rows(tx, pair, untold)
+        return resolved_rows(tx, pair, unreported)
 
 
 def _last_notices(store: Store, numbers: Sequence[int]) -> dict[tuple[int, str], _LastNotice]:
@@ -184,4 +188,7 @@ def _last_notices(store: Store, numbers: Sequence[int]) -> dict[tuple[int, str],
     more = (alert_notices.c.at, alert_notices.c.sent_at)
     statement = select(*columns, *more).where(alert_notices.c.alert_id.in_(numbers)).order_by(alert_notices.c.id)
     with store.reading() as tx:
-        return {(row[0], row[1]): _LastNotice(row[2], row[3], row[4] is not None) for row in tx.execute(statement)}
+        return {
+            (alert, destination): _LastNotice(event, at, sent_at is not None)
+            for alert, destination, event, at, sent_at in tx.execute(statement)
+        }

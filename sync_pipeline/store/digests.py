@@ -156,7 +156,11 @@ def failing_digests(store: Store, pair: str) -> dict[str, FailingDestination]:
     columns = (func.min(digests.c.at), func.count(), func.max(digests.c.problem), func.max(digests.c.attempts))
     mine = select(digests.c.destination, *columns).where(digests.c.connection == pair).group_by(digests.c.destination)
     with store.reading() as tx:
-        return {row[0]: FailingDestination(*row[1:4]) for row in tx.execute(mine) if row[4] >= FAILING_AFTER}
+        return {
+            destination: FailingDestination(*failure)
+            for destination, *failure, attempts in tx.execute(mine)
+            if attempts >= FAILING_AFTER
+        }
 
 
 def drop_digests(store: Store, destination: str) -> None:
@@ -241,7 +245,7 @@ def _changes(tx: Connection, pair: str, wanted: DigestScope, shown: int, between
         conditions.append(or_(project_facts.c.client_id.in_(wanted.clients), is_named))
     by = (deliveries.c.entity, deliveries.c.kind)
     count = select(*by, func.count()).select_from(source).where(*conditions).group_by(*by)
-    counts = {(row[0], row[1]): row[2] for row in tx.execute(count)}
+    counts = {(entity, kind): number for entity, kind, number in tx.execute(count)}
     names = (records.c.label, project_facts.c.name, project_facts.c.client_name)
     rows = select(*by, deliveries.c.source_id, *names, deliveries.c.at).select_from(source).where(*conditions)
     first = [DeliveredRecord(*row) for row in tx.execute(rows.order_by(deliveries.c.id).limit(shown))] if counts else []

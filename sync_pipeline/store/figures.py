@@ -133,13 +133,11 @@ def budgets(store: Store, pair: str, last: str) -> dict[tuple[str | None, str | 
     sums = select(m.project_id, m.currency, _total(m.amount), cast(of_project, BigInteger))
     sums = sums.where(m.connection == pair, m.month <= last).group_by(m.project_id, m.currency)
     with store.reading() as tx:
-        limits = {
-            row[0]: row[1:]
-            for row in tx.execute(select(p.source_id, p.budget, p.estimate_seconds).where(p.connection == pair))
-        }
+        facts = tx.execute(select(p.source_id, p.budget, p.estimate_seconds).where(p.connection == pair))
+        limits = {project: limit for project, *limit in facts}
         return {
-            (row[0] or None, row[1] or None): ProjectBudget(*limits.get(row[0], (None, None)), *row[2:])
-            for row in tx.execute(sums)
+            (project or None, currency or None): ProjectBudget(*limits.get(project, (None, None)), *used)
+            for project, currency, *used in tx.execute(sums)
         }
 
 
@@ -211,7 +209,7 @@ def names_of(store: Store, pair: str, scope: str) -> Mapping[str, str]:
     table = person_facts if scope == "person" else project_facts
     with store.reading() as tx:
         rows = tx.execute(select(*columns).where(table.c.connection == pair, columns[0].isnot(None)).distinct())
-        return {row[0]: row[1] or "" for row in rows}
+        return {key: name or "" for key, name in rows}
 
 
 def _moments(
@@ -221,7 +219,7 @@ def _moments(
     statement = select(key, func.max(name), moment).select_from(source)
     statement = statement.where(entry_facts.c.connection == pair, key.isnot(None), *wanted).group_by(key)
     with store.reading() as tx:
-        return [Moment(*row) for row in tx.execute(statement) if row[2] is not None]
+        return [Moment(of, name, at) for of, name, at in tx.execute(statement) if at is not None]
 
 
 def _scope(scope: str) -> tuple[ColumnElement[Any], ColumnElement[Any], FromClause]:

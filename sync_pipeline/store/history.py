@@ -48,7 +48,7 @@ class Histories(EntityRows):
         with self.store.reading() as tx:
             for statement in self._statements(source_id):
                 newest = statement.order_by(statement.selected_columns[0].desc()).limit(limit + 1)
-                found += [Happening(*row) for row in tx.execute(newest) if row[0] is not None]
+                found += [Happening(at, *rest) for at, *rest in tx.execute(newest) if at is not None]
         found.sort(key=lambda one: (one.at, one.kind))
         return RecordHistory(record, found[-limit:], len(found) > limit)
 

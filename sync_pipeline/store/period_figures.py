@@ -214,7 +214,7 @@ class PeriodFigures:
         statement = select(_MONTH_OF_LOAD, func.count()).where(*mine, *_within(_MONTH_OF_LOAD, wanted))
         with self._store.reading() as tx:
             found = tx.execute(statement.group_by(_MONTH_OF_LOAD).order_by(_MONTH_OF_LOAD))
-            return {row[0]: row[1] for row in found if row[0]}
+            return {month: days for month, days in found if month}
 
     def names(self) -> dict[str, list[FilterChoice]]:
         """Clients, projects and people to choose from, by name."""

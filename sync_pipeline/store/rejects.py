@@ -382,7 +382,7 @@ def rejected_records(store: Store, pair: str, *, without: Sequence[str]) -> dict
     columns = (rejects.c.entity, ids + nameless, func.min(rejects.c.at), func.max(rejects.c.at))
     with store.reading() as tx:
         rows = tx.execute(select(*columns).where(*mine).group_by(rejects.c.entity))
-        return {row[0]: RejectedRecords(*row[1:]) for row in rows}
+        return {entity: RejectedRecords(*figures) for entity, *figures in rows}
 
 
 def digest(*parts: object) -> str:

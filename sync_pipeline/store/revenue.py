@@ -81,7 +81,7 @@ def sums_of_revenue(
     mine = [r.connection == pair, r.month >= months[0], r.month <= months[1]]
     with store.reading() as tx:
         found = tx.execute(select(key, r.currency, *sums).where(*mine).group_by(key, r.currency))
-        return {(row[0], row[1]): Revenue(*row[2:]) for row in found}
+        return {(group, currency): Revenue(*figures) for group, currency, *figures in found}
 
 
 def _note(store: Store, pair: str, at: datetime, missing: str | None, tx: Connection) -> None:

@@ -224,7 +224,7 @@ def failing(store: Store, pair: str) -> dict[str, Failing]:
     failed = [syncs.c.connection == pair, syncs.c.outcome.in_(FAILED), syncs.c.id > ended_well.scalar_subquery()]
     counted = select(syncs.c.entity, func.count(), func.min(syncs.c.begun_at)).where(*failed).group_by(syncs.c.entity)
     with store.reading() as tx:
-        streaks = {row[0]: (row[1], row[2]) for row in tx.execute(counted)}
+        streaks = {entity: (count, since) for entity, count, since in tx.execute(counted)}
     lasts = _newest(store, *failed) if streaks else {}
     return {entity: Failing(*streaks[entity], last) for entity, last in lasts.items() if entity in streaks}
 

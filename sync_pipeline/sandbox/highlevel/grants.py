@@ -46,7 +46,10 @@ def find(world: World, kind: Kind, secret: str) -> Grant | None:
     """The grant of a secret, also when it has expired."""
     query = "SELECT owner, scope, detail, expires_at FROM highlevel_grants WHERE hash = ? AND kind = ?"
     row = world.db.execute(query, (hashed(secret), kind)).fetchone()
-    return None if row is None else Grant(kind, row[0], row[1], orjson.loads(row[2]), row[3])
+    if row is None:
+        return None
+    owner, scope, detail, expires_at = row
+    return Grant(kind, owner, scope, orjson.loads(detail), expires_at)
 
 
 def change(world: World, secret: str, **detail: Any) -> None:
