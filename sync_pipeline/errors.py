@@ -13,7 +13,7 @@ SyncError
 │   └── AmbiguousWrite     ... and it is unknown whether the write arrived: look before repeating it (exit 6)
 ├── UnknownOutcome         look, before it is done again: the answer to one operation that was run was lost (exit 6)
 ├── Unanswered             try again later: no answer came while it could be waited for
-├── RejectedRecord         set one record aside, go on with the others
+├── RejectedRecord         reject one record, go on with the others
 ├── CheckFailed            block one entity's load; its dependants wait with it
 ├── Cancelled              stop: a person cancelled the work; what was delivered stays delivered
 ├── Incomplete             some days of a batch were not loaded, or not to the end: their owner tries again

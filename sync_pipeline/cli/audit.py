@@ -62,7 +62,7 @@ def deliveries(entity: str | None, run_id: str | None, source_id: str | None, li
         return
     lines = [{**row, "outcome": row["outcome"] or row["phase"]} for row in rows]
     columns = NARROW_DELIVERIES if terminal.out.width < WIDE else (*NARROW_DELIVERIES, "target_id", "reason")
-    if terminal.out.is_terminal and terminal.out.width >= WIDE:  # what scripts read stays as it was
+    if terminal.out.is_terminal and terminal.out.width >= WIDE:  # what scripts read stays unchanged
         columns = ("at", "name", *columns[1:])
     terminal.table("Deliveries", lines, columns, optional=("name",))
     if not rows:

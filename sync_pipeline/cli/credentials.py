@@ -65,7 +65,7 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
         source = SecretSource(stdin=True)
     secret = source.read() or click.prompt(f"New {name}", hide_input=True)
     rotate(SetupService(actor("terminal")), NAMES[name], secret)
-    _tell(
+    _report(
         as_json,
         "rotated",
         name,
@@ -79,7 +79,7 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
 def credentials_retire(name: str, as_json: bool) -> None:
     """Delete the old secret kept as a fallback."""
     had = retire(SetupService(actor("terminal")), NAMES[name])
-    _tell(
+    _report(
         as_json,
         "retired",
         name if had else None,
@@ -93,7 +93,7 @@ def credentials_retire(name: str, as_json: bool) -> None:
 def credentials_remove(name: str, as_json: bool) -> None:
     """Delete a stored secret. Nothing can be synced with it any more."""
     had = remove(SetupService(actor("terminal")), NAMES[name])
-    _tell(as_json, "removed", name if had else None, f"{name} is forgotten." if had else f"No {name} is stored.")
+    _report(as_json, "removed", name if had else None, f"{name} is forgotten." if had else f"No {name} is stored.")
 
 
 @credentials.command("encrypt-again")
@@ -101,10 +101,10 @@ def credentials_remove(name: str, as_json: bool) -> None:
 def credentials_encrypt_again(as_json: bool) -> None:
     """Encrypt every secret with the newest key. The older keys of SYNC_ENCRYPTION_KEY can then be removed."""
     changed = encrypt_again(SetupService(actor("terminal")))
-    _tell(
+    _report(
         as_json, "encrypted_again", changed, f"{changed} secrets were encrypted again; the older keys can be taken out."
     )
 
 
-def _tell(as_json: bool, what: str, value: object, sentence: str) -> None:
+def _report(as_json: bool, what: str, value: object, sentence: str) -> None:
     terminal.emit(as_json, {what: value}, sentence)

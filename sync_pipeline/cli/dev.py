@@ -140,7 +140,7 @@ def _watched(log: Path) -> Iterator[IO[str]]:
     with logged_to(log) as output:
         news = SyncNews(SetupService(actor("terminal")).reading)
         news.lines()
-        thread = Thread(target=_tell, args=(news, ended), name="news", daemon=True)
+        thread = Thread(target=_print_news, args=(news, ended), name="news", daemon=True)
         thread.start()
         try:
             yield output
@@ -149,7 +149,7 @@ def _watched(log: Path) -> Iterator[IO[str]]:
             thread.join()
 
 
-def _tell(news: SyncNews, ended: Event) -> None:
+def _print_news(news: SyncNews, ended: Event) -> None:
     while not ended.wait(LOOK_SECONDS):
         for line, is_problem in news.lines():
             (terminal.warning if is_problem else terminal.say)(line)

@@ -22,7 +22,9 @@ from sync_pipeline.session.progress import WAIT, WARNING, Progress, Report, repo
 
 INTERRUPTED = "Interrupted. What was delivered stays delivered; run the same command again to go on from there."
 STOPPED = "Stopped at a question. What was answered and stored before it stays; run the same command again to go on."
-NOBODY = "A question needs an answer, but standard input has ended. Answer with options (see --help), or in a terminal."
+NO_ANSWER = (
+    "A question needs an answer, but standard input has ended. Answer with options (see --help), or in a terminal."
+)
 REFUSED = "Nothing was done."
 FULL = "Free some disk space and run it again; everything that was saved before is still there."
 NO_ACCESS = "Give this user access to it, or point SYNC_HOME at a directory that can be written."
@@ -163,7 +165,7 @@ def _listener() -> Report:
 def _how_it_stopped(abort: click.Abort) -> tuple[str, int]:
     """Why a question was not answered: Ctrl-C, the end of the input, or the answer no."""
     if isinstance(abort.__context__, EOFError):
-        return NOBODY, ExitCode.USAGE
+        return NO_ANSWER, ExitCode.USAGE
     if isinstance(abort.__context__, KeyboardInterrupt):
         return STOPPED, ExitCode.INTERRUPTED
     return REFUSED, ExitCode.FAILED

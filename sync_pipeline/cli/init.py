@@ -115,10 +115,12 @@ def init(no_input: bool, as_json: bool, entities: str | None, **options: Any) ->
     if as_json:
         now = setup.settings()
         stored = {"file": str(now.setup_file), "version": now.setup_version}
-        terminal.as_json({**stored, "connections": {s.system: _told(s) for s in sides}})
+        terminal.as_json({**stored, "connections": {s.system: _connection_row(s) for s in sides}})
         _refuse(setup, lacking)
         return
-    terminal.table("Connections", [{"system": side.system, **_told(side)} for side in sides], optional=("detail",))
+    terminal.table(
+        "Connections", [{"system": side.system, **_connection_row(side)} for side in sides], optional=("detail",)
+    )
     terminal.hint(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
     _refuse(setup, lacking)
     terminal.hint(
@@ -182,7 +184,7 @@ def _mixed(setup: SetupService) -> str:
     return f"{one.at_start} is the sandbox and {other.named} is a real account, so nothing can be synced between them."
 
 
-def _told(side: Any) -> dict[str, str]:
+def _connection_row(side: Any) -> dict[str, str]:
     names = ("state", "where", "who", "workspace", "detail")
     return {name: getattr(side, name) for name in names}
 

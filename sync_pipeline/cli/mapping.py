@@ -158,7 +158,7 @@ def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
     """Change a FIELD that the target gets, or add one. Options that are not given change nothing."""
     setup = mapping_setup(SetupService(actor("terminal")), entity)
     since, form = setup.revision(), _form(setup, entity, field, given)
-    _told(setup, entity, field, change_field(setup, entity, form, since=since), as_json)
+    _report_change(setup, entity, field, change_field(setup, entity, form, since=since), as_json)
     if warning := field_warning(setup, entity, form):
         terminal.warning(warning)
 
@@ -170,7 +170,7 @@ def mapping_set(entity: str, field: str, as_json: bool, **given: Any) -> None:
 def mapping_drop(entity: str, field: str, as_json: bool) -> None:
     """Stop delivering a FIELD. Its value at the target is not changed."""
     setup = mapping_setup(SetupService(actor("terminal")), entity)
-    _told(setup, entity, field, drop_field(setup, entity, field, since=setup.revision()), as_json)
+    _report_change(setup, entity, field, drop_field(setup, entity, field, since=setup.revision()), as_json)
 
 
 @mapping.command("restore")
@@ -180,7 +180,7 @@ def mapping_drop(entity: str, field: str, as_json: bool) -> None:
 def mapping_restore(entity: str, field: str, as_json: bool) -> None:
     """Bring a FIELD back to what the mapping files say."""
     setup = mapping_setup(SetupService(actor("terminal")), entity)
-    _told(setup, entity, field, restore_field(setup, entity, field, since=setup.revision()), as_json)
+    _report_change(setup, entity, field, restore_field(setup, entity, field, since=setup.revision()), as_json)
 
 
 @mapping.command("try")
@@ -277,7 +277,7 @@ def _form(setup: Any, entity: str, field: str, given: dict[str, Any]) -> Any:
     return replace(field_form(setup, entity, field), **changes)
 
 
-def _told(setup: Any, entity: str, field: str, revision: str, as_json: bool) -> None:
+def _report_change(setup: Any, entity: str, field: str, revision: str, as_json: bool) -> None:
     found = next((f for f in target_fields(setup, entity) if f.name == field), None)
     paused = not setup.drafting and is_paused(setup)
     if as_json:

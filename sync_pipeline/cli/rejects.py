@@ -37,7 +37,7 @@ def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         terminal.as_json(document)
         return
-    columns = ("name", *COLUMNS) if terminal.out.is_terminal else COLUMNS  # what scripts read stays as it was
+    columns = ("name", *COLUMNS) if terminal.out.is_terminal else COLUMNS  # what scripts read stays unchanged
     terminal.table("Rejects", rows, columns, optional=("name",))
     if not rows:
         terminal.hint("No record is rejected.")

@@ -131,7 +131,7 @@ def webhooks_remove(ids: tuple[str, ...], as_json: bool) -> None:
 
 
 def _note(session: Any, what: str, rows: Any) -> None:
-    """For the audit trail: which hooks something was done with; nothing when all stayed as it was."""
+    """For the audit trail: which hooks something was done with; nothing when all stayed unchanged."""
     done = [f"{row.event} {row.action}" for row in rows if row.action not in ("kept", "listed", "failed")]
     if done:
         note(session.store, actor("terminal"), what, ", ".join(done), session.now())

@@ -71,12 +71,12 @@ class ErrorFormat:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A usable answer; ``gone`` when the requested record does not exist."""
+    """A usable answer; ``missing`` when the requested record does not exist."""
 
     status: int
     headers: Mapping[str, str]
     data: Any = None
-    gone: bool = False
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,7 +134,7 @@ class RequestOptions:
     """Sending it twice does no harm (None: all but POST and PATCH)."""
     writes: bool | None = None
     """It changes something, so a dry run does not send it (None: all but GET and HEAD)."""
-    may_be_gone: bool = False
+    may_be_missing: bool = False
     """A missing record is an Answer, not an error."""
     scope: str = ""
     """Named in the error when it is missing."""
@@ -149,7 +149,7 @@ class RequestOptions:
 ORDINARY = RequestOptions()
 ONLY_READS = RequestOptions(idempotent=True, writes=False)
 """For a POST that changes nothing."""
-MAY_BE_GONE = RequestOptions(may_be_gone=True)
+MAY_BE_MISSING = RequestOptions(may_be_missing=True)
 
 
 @dataclass(slots=True)
@@ -311,8 +311,8 @@ class ApiClient:
             return Answer(response.status_code, response.headers, reading.data)
         rule = decide(self._retry, reading.seen)
         match rule.action:
-            case Action.GONE if call.options.may_be_gone:
-                return Answer(response.status_code, response.headers, gone=True)
+            case Action.MISSING if call.options.may_be_missing:
+                return Answer(response.status_code, response.headers, missing=True)
             case Action.REJECT:
                 raise self._error(RejectedRecord, rule, call, reading)
             case Action.WAIT:

@@ -114,8 +114,8 @@ class OperationTarget:
             return None
         ids = dict(zip(free, (*above, own), strict=True))
         form = formed(item, ids, self.account.decided)
-        answer = await operations.send(self._client(item), form, may_be_gone=True)
-        if answer.gone:
+        answer = await operations.send(self._client(item), form, may_be_missing=True)
+        if answer.missing:
             return None
         row = answer.data if isinstance(answer.data, dict) else {}
         inner = next((each for each in row.values() if isinstance(each, dict) and each.get("id") == own), row)

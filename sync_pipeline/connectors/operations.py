@@ -13,14 +13,14 @@ from sync_pipeline.operations.inputs import COUNTED, CURSORS, PAGE_SIZE, Operati
 MOST_ROWS = 100_000
 
 
-async def send(client: ApiClient, form: OperationCall, *, may_be_gone: bool = False) -> Answer:
+async def send(client: ApiClient, form: OperationCall, *, may_be_missing: bool = False) -> Answer:
     """Send it; a write is sent once."""
     one = form.operation
     writes = one.kind != "read"
     options = RequestOptions(
         idempotent=not writes,
         writes=writes,
-        may_be_gone=may_be_gone,
+        may_be_missing=may_be_missing,
         scope=one.scope,
         headers={"Version": one.version} if one.version else None,
     )

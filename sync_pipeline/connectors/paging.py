@@ -81,7 +81,7 @@ def unshifted(get: GetPage, key: str = "id") -> GetPage:
     marks: dict[int, int] = {}
 
     async def look_back(number: int) -> Rows | None:
-        """The rows of the pages from this one to the front that are not as they were; None when this one is."""
+        """The rows of the pages from this one to the front that have changed; None when this one has not."""
         found: Rows | None = None
         while number in marks:
             again = _by_id((await get(number)).rows, key)

@@ -18,8 +18,8 @@ class Action(StrEnum):
     """Get a new access token and send it again, once."""
     REJECT = "reject"
     """The record is at fault: reject it."""
-    GONE = "gone"
-    """The record does not exist."""
+    MISSING = "gone"
+    """The record does not exist; profiles spell it `gone`."""
     FATAL = "fatal"
     """Retrying cannot help: tell the user what to fix."""
 
@@ -246,8 +246,8 @@ CLOCKIFY: RetryTable = (
     PolicyRule(Action.FATAL, "no such workspace", "Check {workspace_setting}.", status=404, body=Body.EMPTY),
     PolicyRule(Action.FATAL, "there is no such address ({detail})", _CHECK_URL, status=404, code="3000"),
     # Deleted, never existed and belongs to another account are one answer at Clockify.
-    PolicyRule(Action.GONE, "no such record ({detail})", status=400, code="501", methods=_READS),
-    PolicyRule(Action.GONE, "no such record ({detail})", status=404, body=Body.JSON, methods=_READS),
+    PolicyRule(Action.MISSING, "no such record ({detail})", status=400, code="501", methods=_READS),
+    PolicyRule(Action.MISSING, "no such record ({detail})", status=404, body=Body.JSON, methods=_READS),
     # 400/501 is any refusal: a name that is taken, text that is too long, an unknown id.
     PolicyRule(Action.REJECT, "refused: {detail}", status=400, body=Body.JSON, methods=_WRITES),
     PolicyRule(Action.REJECT, "refused: {detail}", status=404, body=Body.JSON, methods=_WRITES),

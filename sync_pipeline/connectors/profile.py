@@ -270,7 +270,7 @@ class WebhookFacts(ProfilePart):
     """Where a body says when it was sent."""
     valid_seconds: Positive
     repeated_seconds: Positive = 1
-    """For how long a delivery that was not taken comes again, as it was: one that says which it is may be so old."""
+    """For how long a delivery that was not taken comes again, unchanged: one that says which it is may be so old."""
     ids: tuple[str, ...]
     """Where it may say which delivery it is."""
     about: dict[str, str]

@@ -46,7 +46,7 @@ class SnapshotsProbes:
         self._first = min(self._specs, key=lambda spec: spec not in self._sources)
         settings, profile = session.settings, session.snapshots.profile
         # A list always exists: a 404 means that the address leads past the API's root.
-        codes = frozenset(row.code for row in profile.answers if row.code and row.action is not Action.GONE)
+        codes = frozenset(row.code for row in profile.answers if row.code and row.action is not Action.MISSING)
         self._contact = Contact(
             ask=lambda: session.call(session.snapshots.probe, self._first.entity),
             base_url=settings.snapshots_base_url,

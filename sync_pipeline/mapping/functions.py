@@ -58,11 +58,11 @@ def _loaded(node: Node, where: str, path: Path) -> tuple[ModuleType, str]:
         sys.modules[module.__name__] = module
         exec(compile(tree, str(path), "exec"), module.__dict__)  # noqa: S102  # running the user's code is the feature
     except Exception as error:  # whatever the user's module raises, the mapping cannot be used
-        raise refuse(node, where, f"{path.name} cannot be loaded: {_told(path, error)}.") from error
+        raise refuse(node, where, f"{path.name} cannot be loaded: {_described(path, error)}.") from error
     return module, digest
 
 
-def _told(path: Path, error: Exception) -> str:
+def _described(path: Path, error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.msg} on line {error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]

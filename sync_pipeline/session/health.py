@@ -33,7 +33,7 @@ START_DAEMON = (
 VERIFY, WEBHOOKS, FIGURE_RULES, SUBSCRIPTIONS = "verify:", "webhooks", "alert rules", "subscriptions"
 """What findings are about; the entity that was verified follows."""
 UNCOMPARED = "not compared"
-"""The code where what was delivered may be gone, and both sides have not been compared since."""
+"""The code where what was delivered may be missing, and both sides have not been compared since."""
 
 CODES = {
     ErrorCategory.NOT_ACCEPTED: "key refused",
@@ -109,7 +109,7 @@ def note_finding(session: Session, about: str, problem: str, *, keep_ok: bool = 
 
 
 def note_uncompared(session: Session, entity: str, why: str) -> None:
-    """Note that what was delivered of an entity may be gone; a comparison of everything ends it."""
+    """Note that what was delivered of an entity may be missing; a comparison of everything ends it."""
     note_failure(session.store, session.pair, f"{VERIFY}{entity}", UNCOMPARED, why)
 
 

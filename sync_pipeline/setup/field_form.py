@@ -94,15 +94,15 @@ def values_of(form: FieldForm) -> dict[str, Any]:
         if isinstance(text, str):
             _check_text(key, text)
     read: dict[str, Any] = {
-        "source": _told("source", lambda: _path(form.source)),
-        "constant": _told("constant", lambda: read_constant(form.type, form.constant)),
-        "default": _told("default", lambda: read_constant(form.type, form.default)),
-        "transform": _told("transform", lambda: _shortest(read_steps(form.transform))),
+        "source": _read_part("source", lambda: _path(form.source)),
+        "constant": _read_part("constant", lambda: read_constant(form.type, form.constant)),
+        "default": _read_part("default", lambda: read_constant(form.type, form.default)),
+        "transform": _read_part("transform", lambda: _shortest(read_steps(form.transform))),
         "function": form.function.strip(),
         "references": form.references.strip(),
         "link": form.link.strip(),
         "max_length": _number(form.max_length.strip()),
-        "one_of": _told("one_of", lambda: read_list(form.one_of)),
+        "one_of": _read_part("one_of", lambda: read_list(form.one_of)),
         "description": form.description.strip(),
         **{key: getattr(form, key) for key in _NEUTRAL},
     }
@@ -151,7 +151,7 @@ def _number(text: str) -> Any:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else text
 
 
-def _told(key: str, read: Any) -> Any:
+def _read_part(key: str, read: Any) -> Any:
     try:
         return read()
     except ConfigError as error:

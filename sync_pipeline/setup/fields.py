@@ -181,7 +181,7 @@ def change_field(setup: SetupService, entity: str, form: FieldForm, *, since: st
     """Change a field or add one; returns the new revision. ChangedMeanwhile, or ConfigError when it is not valid."""
     layers = mapping_of(setup, entity)
     value = _changed(layers, form)
-    return _store(setup, entity, form.name, value, _told(value) if value else "as it was", since)
+    return _store(setup, entity, form.name, value, _summary(value) if value else "as it was", since)
 
 
 def drop_field(setup: SetupService, entity: str, name: str, *, since: str | None) -> str:
@@ -227,7 +227,7 @@ def _key(entity: str, name: str) -> str:
     return f"mappings.{entity}.fields.{name}"
 
 
-def _told(value: dict[str, Any]) -> str:
+def _summary(value: dict[str, Any]) -> str:
     text = ", ".join(f"{key}: {value_text(item)}" for key, item in value.items())
     return text if len(text) <= _LONGEST_DETAIL else text[: _LONGEST_DETAIL - 1] + "…"
 

@@ -97,7 +97,10 @@ def run(
 
 def conclude(setup: SetupService, trial_id: int, kind: TrialKind, previews: Sequence[Preview], days: Days) -> Trial:
     """Store a preview of everything as the trial, after a connection test; returns the ended trial."""
-    report = _report_of(kind) | {"days": str(days), "entities": {each.entity: _told(each) for each in previews}}
+    report = _report_of(kind) | {
+        "days": str(days),
+        "entities": {each.entity: _preview_report(each) for each in previews},
+    }
     with setup.store() as store:
         outcome: TrialOutcome = "failed"
         try:
@@ -197,7 +200,7 @@ def _preview(
             report["doing"] = name
             keep()
             found = preview(session, spec, days if spec.partitioned else None, options, keep=SHOWN)
-            report["entities"][name] = _told(found)
+            report["entities"][name] = _preview_report(found)
             previews.append(found)
             keep()
     return _outcome(report, previews)
@@ -210,7 +213,7 @@ def _days(session: Session) -> Days:
     )
 
 
-def _told(found: Preview) -> dict[str, Any]:
+def _preview_report(found: Preview) -> dict[str, Any]:
     """What is kept of an entity's preview: figures, the first changes, the checks with their offending rows."""
     return {
         "counts": asdict(found.counts),

@@ -281,11 +281,11 @@ class _Creator:
         return self._took(row, Intent(intent, row.source_id, "create", fields, at), record, answered=answered)
 
     def create_together(self, rows: Sequence[Pending]) -> list[tuple[Pending, Record]]:
-        """Create these records at the same time, each of another key; returns those that are there as they are wanted.
+        """Create these records at the same time, each of another key; returns those that exist as wanted.
 
         What was refused, or is not there after all, is left to be delivered alone.
         """
-        begun: list[tuple[Pending, Intent, Future[Record]]] = []
+        started: list[tuple[Pending, Intent, Future[Record]]] = []
         try:
             for row in rows:
                 fields, at = fields_of(row), self._session.now()
@@ -293,25 +293,25 @@ class _Creator:
                     self._ledger.intend(row.source_id, "create", fields, at, self._sync_id),
                     *(row.source_id, "create", fields, at),
                 )
-                begun.append((row, intent, self._session.begin(self._directory.target.create, fields)))
-            return self._settle(begun)
+                started.append((row, intent, self._session.begin(self._directory.target.create, fields)))
+            return self._settle(started)
         finally:
-            for *_, answer in begun:
+            for *_, answer in started:
                 answer.cancel()  # no effect on one that has ended
 
-    def _settle(self, begun: Sequence[tuple[Pending, Intent, Future[Record]]]) -> list[tuple[Pending, Record]]:
+    def _settle(self, started: Sequence[tuple[Pending, Intent, Future[Record]]]) -> list[tuple[Pending, Record]]:
         """All are answered, and noted, before the first error counts: an intent without an answer stays open."""
         made: list[tuple[Pending, Record]] = []
-        unsure: list[tuple[Pending, Intent]] = []
+        unknown: list[tuple[Pending, Intent]] = []
         failed: SyncError | None = None
-        for row, intent, answer in begun:
+        for row, intent, answer in started:
             try:
                 record = settled(answer)
             except RejectedRecord as error:
                 self._conclude(intent.id, str(error))
                 self._directory.refresh(intent.attempted)
             except AmbiguousWrite:
-                unsure.append((row, intent))
+                unknown.append((row, intent))
             except SyncError as error:
                 failed = failed or error
             else:
@@ -319,14 +319,14 @@ class _Creator:
                 made.append((row, record))
         if failed is not None:
             raise failed
-        return made + self._look_up_again(unsure)
+        return made + self._look_up_again(unknown)
 
-    def _look_up_again(self, unsure: Sequence[tuple[Pending, Intent]]) -> list[tuple[Pending, Record]]:
+    def _look_up_again(self, unknown: Sequence[tuple[Pending, Intent]]) -> list[tuple[Pending, Record]]:
         """Those of these creates that have arrived."""
         made: list[tuple[Pending, Record]] = []
-        if unsure:
+        if unknown:
             self._session.pause(self._directory.target.find_lag)
-        for row, intent in unsure:
+        for row, intent in unknown:
             self._directory.refresh(intent.attempted)
             if (found := self._directory.unlinked(intent.attempted)) is None:
                 self._give_up(intent)
@@ -480,10 +480,10 @@ class _Writer:
     def _update_together(self, rows: Sequence[Pending]) -> tuple[list[tuple[Pending, Record | None]], SyncError | None]:
         """The answers to all of these updates, and the first error among them: what was done can be noted before it is raised."""
         update = self._directory.target.update
-        begun = [(row, self._session.begin(update, row.target_id, owned_fields_of(self._spec, row))) for row in rows]
+        started = [(row, self._session.begin(update, row.target_id, owned_fields_of(self._spec, row))) for row in rows]
         answered: list[tuple[Pending, Record | None]] = []
         failed: SyncError | None = None
-        for row, answer in begun:
+        for row, answer in started:
             try:
                 answered.append((row, settled(answer)))
             except RejectedRecord:

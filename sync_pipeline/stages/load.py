@@ -75,7 +75,7 @@ class Loaded:
     """Records whose current state this read could not determine: events about them stay open. Of the missing ones only those
     that events are about: it may be all of them that are missing."""
     unanswered: frozenset[str] = frozenset()
-    """The undecided records that the read may show as they were before an event."""
+    """The undecided records that the read may show in their state before an event."""
 
     @property
     def outcome(self) -> SyncOutcome:

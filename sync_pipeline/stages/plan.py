@@ -146,7 +146,7 @@ def _assigned(
     handed_over: set[str],
 ) -> Iterator[PlanLine]:
     """The lines for a target that assigns the ids; where names are unique, all rows are decided together."""
-    directory = Directory(session, spec, target, gone=missing.deleted)
+    directory = Directory(session, spec, target, deleted=missing.deleted)
     again = session.ledger(spec).rejects.rejected_by(NAME_TAKEN) if target.unique_names else ()
     together: list[Planned] = []
     for page in staging.planned(archives=archives(spec)):

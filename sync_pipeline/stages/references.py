@@ -135,7 +135,7 @@ class Found(NamedTuple):
     numbers: dict[str, int]
     """Of the reads of those that were read by id; the others are from a list."""
     unread: frozenset[str]
-    """Those that a list may show as they were, and that are more than a run may read by id."""
+    """Those that a list may show in an older state, and that are more than a run may read by id."""
 
 
 def find(session: Session, spec: EntitySpec, ids: Iterable[str]) -> Found:

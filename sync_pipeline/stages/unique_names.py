@@ -37,11 +37,13 @@ NameAction = Literal["create", "adopt", "update", "refuse"]
 class Directory:
     """Existing records of a target that gives out the ids, by id and key, and what each of them is linked to.
 
-    ``gone`` are source records that are as good as deleted, beside those the store knows to be.
+    ``deleted`` are source records that are as good as deleted, beside those the store knows to be.
     """
 
-    def __init__(self, session: Session, spec: EntitySpec, target: AssigningTarget, gone: Collection[str] = ()) -> None:
-        self._session, self._spec, self.target, self._gone = session, spec, target, gone
+    def __init__(
+        self, session: Session, spec: EntitySpec, target: AssigningTarget, deleted: Collection[str] = ()
+    ) -> None:
+        self._session, self._spec, self.target, self._deleted = session, spec, target, deleted
         self.id_name = target.id_field
         self.links = session.ledger(spec).linked()
         self.by_id: dict[str, Record] = {}
@@ -145,7 +147,7 @@ class Directory:
         if owner is None or owner in self._live:
             return None
         known = self._session.ledger(self._spec).lookup([owner]).get(owner)
-        return known if known is not None and (known.deleted_at is not None or owner in self._gone) else None
+        return known if known is not None and (known.deleted_at is not None or owner in self._deleted) else None
 
     def own_id(self, row: Pending | Known) -> str | None:
         """The id of the record the row is linked to."""

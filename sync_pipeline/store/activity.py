@@ -102,7 +102,7 @@ class Entry(NamedTuple):
     run: Run | None = None
     change: AuditLine | None = None
     times: int = 1
-    """How many runs it stands for; ``run`` is the newest of them."""
+    """How many runs it sums up; ``run`` is the newest of them."""
     first_at: datetime | None = None
     """When the oldest of several runs began."""
     entities: tuple[str, ...] = ()

@@ -1,6 +1,6 @@
 """Approvals: what a guard holds, and a person's decision about it.
 
-Of the kind *records* an approval is bound to its lines: each counts while the record is exactly as it was shown. Of the
+Of the kind *records* an approval is bound to its lines: each counts while the record is exactly as shown. Of the
 kind *configuration* it is bound to a fingerprint, and to at most a tenth more records than it showed.
 """
 
@@ -92,7 +92,7 @@ class Approvals(EntityRows):
     """The requests for approval of one entity of a pair, and their decisions."""
 
     def decisions(self, guard: GuardName, lines: Iterable[Line], now: datetime) -> dict[str, Approval]:
-        """The decisions about those of these lines that are still exactly as they were shown, by source id.
+        """The decisions about those of these lines that are still exactly as shown, by source id.
 
         The newest decision about a record counts: declining revokes an older approval, even if the record has changed since.
         """

@@ -230,8 +230,8 @@ class Deliveries(EntityRows):
     ) -> bool:
         """Write down how an intent ended and what that means for its record, in one transaction; returns whether that was done.
 
-        ``delivered`` links the record to ``target_id`` with ``fields_hash`` delivered; ``refused`` sets it
-        aside; ``failed`` only closes the intent. Concluding twice changes nothing, and once this run has lost its claim to
+        ``delivered`` links the record to ``target_id`` with ``fields_hash`` delivered; ``refused`` rejects it;
+        ``failed`` only closes the intent. Concluding twice changes nothing, and once this run has lost its claim to
         the record, the intent is for the next one to conclude.
         """
         with self.store.writing() as tx:
@@ -321,7 +321,7 @@ class Deliveries(EntityRows):
         return set(tx.scalars(select(records.c.source_id).where(*mine, records.c.delivered_no == number)))
 
     def _set_refused(self, tx: Connection, rows: Sequence[Refused], run_id: str | None, at: datetime) -> None:
-        """Set records aside until they change; one that could not be removed waits until it is back, or for a retry."""
+        """Reject records until they change; one that could not be removed waits until it is back, or for a retry."""
         self.rejects.forget_of_target(tx, [row.source_id for row in rows])
         tx.execute(insert(rejects), [self._reject_row(row, run_id, at) for row in rows])
         mine = update(records).where(*self._one())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.cli.group import NOBODY, REFUSED, STOPPED
+from sync_pipeline.cli.group import NO_ANSWER, REFUSED, STOPPED
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team, team
 from sync_pipeline_tests.scenarios.developing import environment, place
 
@@ -108,5 +108,5 @@ def test_where_nothing_answers_that_is_reported(tmp_path: Path, words: list[str]
         text=True,
         check=False,
     )
-    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (2, f"Error: {NOBODY}")
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (2, f"Error: {NO_ANSWER}")
     assert REFUSED not in ended.stderr

@@ -11,7 +11,7 @@ from sync_pipeline_tests.harness import ENTITIES
 
 MEMBER = "sandbox-clockify-member-key"
 READ_ONLY = "sandbox-snapshots-read-only-key"
-NOBODY = "64c777ddd3fcab07cfbb210c"
+NO_SUCH_WORKSPACE = "64c777ddd3fcab07cfbb210c"
 
 
 def completes(shell: Shell, *words: str) -> None:
@@ -29,7 +29,12 @@ def completes(shell: Shell, *words: str) -> None:
             "CLOCKIFY_API_KEY must be the key of a workspace admin or owner",
             4,
         ),
-        ({"CLOCKIFY_WORKSPACE_ID": NOBODY}, (), f"no such workspace. Check CLOCKIFY_WORKSPACE_ID ({NOBODY}).", 1),
+        (
+            {"CLOCKIFY_WORKSPACE_ID": NO_SUCH_WORKSPACE},
+            (),
+            f"no such workspace. Check CLOCKIFY_WORKSPACE_ID ({NO_SUCH_WORKSPACE}).",
+            1,
+        ),
         (
             {"SNAPSHOTS_API_KEY": "s3cret"},
             (),

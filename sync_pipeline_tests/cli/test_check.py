@@ -26,7 +26,7 @@ from sync_pipeline_tests.webhooks.shipped import WORTH_MOST_FIRST
 
 MEMBER = "sandbox-clockify-member-key"
 DEAD = "http://127.0.0.1:9"
-NOBODY = "64c777ddd3fcab07cfbb210c"
+NO_SUCH_WORKSPACE = "64c777ddd3fcab07cfbb210c"
 ALL_CLOCKIFY = {"address", "API", "key", "workspace", "role", "plan", "clock", "reports"}
 ANOTHER_PRODUCT = b'{"id": 7, "name": "Widget"}'
 
@@ -252,7 +252,7 @@ def test_nothing_is_tried_again(shell: Shell) -> None:
 
 def test_unknown_workspace(shell: Shell) -> None:
     """It is not there for this key: the ones that are, are named."""
-    what, detail = the_failure(shell.with_(CLOCKIFY_WORKSPACE_ID=NOBODY), "--system", "clockify")
+    what, detail = the_failure(shell.with_(CLOCKIFY_WORKSPACE_ID=NO_SUCH_WORKSPACE), "--system", "clockify")
     assert what == "Clockify workspace"
     name = shell.team.clockify("GET", "")["name"]
     assert f"no such workspace. This key sees {name} ({shell.team.sandbox.workspace})." in detail

@@ -43,7 +43,7 @@ def is_in_the_event_log(home: Path, line: str) -> bool:
 
 
 def test_ctrl_c(tmp_path: Path) -> None:
-    """Ctrl-C in the middle of a write: one line, exit 130, no run left standing; the next sync completes."""
+    """Ctrl-C in the middle of a write: one line, exit 130, no run left open; the next sync completes."""
     with team(tmp_path) as us, shell_for(us, tmp_path) as shell:
         us.fault("stall", "POST /snapshots/projects/batch", seconds=30)
         process = start(us, "sync", "--entity", "projects")

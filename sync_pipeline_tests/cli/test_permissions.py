@@ -12,7 +12,7 @@ from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import morning, team
 
 BECAME = ("created", "adopted", "updated", "unchanged", "rejected", "excluded", "waiting", "held", "lagging")
-GONE = 12
+DELETED = 12
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def emptied(tmp_path: Path) -> Iterator[Shell]:
     with team(tmp_path) as us, shell_for(us, tmp_path) as shell:
         shell.sync()
         kept, *rest = [entry for entry in us.entries() if entry["timeInterval"]["end"]]
-        for entry in rest[:GONE]:
+        for entry in rest[:DELETED]:
             us.clockify("DELETE", f"/time-entries/{entry['id']}")
         us.snapshots("PUT", f"/time_entries/{kept['id']}", {"description": "Somebody else's words"})
         us.forget_stats()
@@ -35,10 +35,10 @@ def test_a_sync_with_held_deletes_loads_the_rest_and_names_them(emptied: Shell) 
     counts = document["entities"]["time_entries"]
     assert counts["extracted"] == sum(counts[name] for name in BECAME)
     assert (document["success"], document["errors"]) == (False, [])
-    assert (counts["held_deletes"], counts["deleted"], counts["created"]) == (GONE, 0, 1)
+    assert (counts["held_deletes"], counts["deleted"], counts["created"]) == (DELETED, 0, 1)
     assert late in emptied.team.at_snapshots("time_entries")
     (held,) = document["held"]
-    assert (held["guard"], held["what"], held["count"]) == ("deletes", f"deleting {GONE} time entries", GONE)
+    assert (held["guard"], held["what"], held["count"]) == ("deletes", f"deleting {DELETED} time entries", DELETED)
     assert held["records"] == sorted(held["records"])
     ended = emptied("sync", "--entity", "time_entries", code=3)
     assert ended.out.splitlines()[0].strip() == "Synced, except for what is held"
@@ -53,7 +53,7 @@ def test_what_is_held_is_allowed_or_declined_by_its_number(emptied: Shell) -> No
     (held,) = emptied.sync(*words, code=3)["held"]
     number = str(held["approval"])
     (listed,) = emptied("approvals", "list", "--json", code=0).document["approvals"]
-    assert (listed["id"], listed["state"], listed["shown"]) == (held["approval"], "open", GONE)
+    assert (listed["id"], listed["state"], listed["shown"]) == (held["approval"], "open", DELETED)
     shown = emptied("approvals", "show", number, "--json", code=0).document
     assert [line["source_id"] for line in shown["records"]] == held["records"]
     assert all((line["action"], line["hash_after"]) == ("delete", None) for line in shown["records"])
@@ -65,10 +65,10 @@ def test_what_is_held_is_allowed_or_declined_by_its_number(emptied: Shell) -> No
     assert_declined(emptied, number)
     assert "is allowed, until" in emptied("approvals", "allow", number, code=0).out
     document = emptied.sync(*words)
-    assert (document["entities"]["time_entries"]["deleted"], document["held"]) == (GONE, [])
+    assert (document["entities"]["time_entries"]["deleted"], document["held"]) == (DELETED, [])
     assert emptied("approvals", "list", "--json", code=0).document["approvals"] == []
     (used,) = emptied("approvals", "list", "--all", "--json", code=0).document["approvals"]
-    assert (used["state"], used["used"]) == ("used", GONE)
+    assert (used["state"], used["used"]) == ("used", DELETED)
     assert "is used" in emptied("approvals", "allow", number, code=1).message
     assert "There is no request 999" in emptied("approvals", "allow", "999", code=2).message
     assert f"only {number}" in emptied("approvals", "show", "999", code=2).message
@@ -94,15 +94,15 @@ def test_a_repair_leaves_what_is_held_and_reports_what_differs(emptied: Shell) -
     """The rest is repaired, and what is held is listed, as a table and as a document; allowed, it is repaired, too."""
     words = ("verify", "--entity", "time_entries", "--repair")
     document = emptied(*words, "--json", code=3).document["entities"]["time_entries"]
-    assert (document["extra"], document["different"], document["repaired"]) == (GONE, 0, 1)
+    assert (document["extra"], document["different"], document["repaired"]) == (DELETED, 0, 1)
     (held,) = document["held"]
-    assert (held["guard"], held["count"], document["held_back"]) == ("deletes", GONE, "")
+    assert (held["guard"], held["count"], document["held_back"]) == ("deletes", DELETED, "")
     assert emptied.team.writes() == {"time_entries": 1}
     ended = emptied(*words, code=3)
     assert "Both sides" in ended.out
     assert ended.warnings == [f"Held: {held['reason']}"]
     allowed = emptied(*words, "--allow-deletes", "--json", code=0).document["entities"]["time_entries"]
-    assert (allowed["repaired"], allowed["held"], allowed["extra"]) == (GONE, [], 0)
+    assert (allowed["repaired"], allowed["held"], allowed["extra"]) == (DELETED, [], 0)
 
 
 def test_permissions_are_about_a_repair(emptied: Shell) -> None:
@@ -114,14 +114,14 @@ def test_what_a_permission_starts_can_be_looked_at(emptied: Shell) -> None:
     """`preview` takes the same flags as `sync`, and shows the very deletes that `sync` then sends."""
     words = ("--entity", "time_entries")
     document = emptied("preview", *words, "--json", code=3).document
-    assert (document["blocked"], document["held"][0]["count"]) == ([], GONE)
+    assert (document["blocked"], document["held"][0]["count"]) == ([], DELETED)
     held = [change for change in document["changes"]["time_entries"] if change["held"]]
-    assert [change["action"] for change in held] == ["delete"] * GONE
+    assert [change["action"] for change in held] == ["delete"] * DELETED
     assert "Held: " in emptied("preview", *words, code=3).err
     document = emptied("preview", *words, "--allow-deletes", "--json", code=0).document
-    assert (document["entities"]["time_entries"]["deleted"], document["blocked"]) == (GONE, [])
+    assert (document["entities"]["time_entries"]["deleted"], document["blocked"]) == (DELETED, [])
     assert document["held"] == []
-    assert emptied.sync(*words)["entities"]["time_entries"]["deleted"] == GONE  # what was allowed there is done here
+    assert emptied.sync(*words)["entities"]["time_entries"]["deleted"] == DELETED  # what was allowed there is done here
 
 
 def test_what_could_not_be_confirmed_is_reported(emptied: Shell) -> None:
@@ -130,12 +130,12 @@ def test_what_could_not_be_confirmed_is_reported(emptied: Shell) -> None:
     few = emptied.with_(SYNC_MAX_CONFIRMATIONS="3", SYNC_MAX_DELETE_SHARE="0.9")
     expected = "time_entries: {} records vanished at the source and are not confirmed as deleted: nothing was deleted for them; "
     (warning,) = few(*words, "--json", code=0).document["warnings"]
-    assert warning.startswith(f"{expected.format(GONE - 3)}the next sync looks again. Missing: ")
+    assert warning.startswith(f"{expected.format(DELETED - 3)}the next sync looks again. Missing: ")
     missing = [key for key in emptied.team.at_snapshots("time_entries") if key in warning]
-    assert len(missing) == GONE - 3
+    assert len(missing) == DELETED - 3
     assert "not confirmed as deleted" not in emptied("sync", "--entity", "users", code=0).err
-    left = GONE - 3
+    left = DELETED - 3
     while left := max(0, left - 3):
         assert expected.format(left) in " ".join(few(*words, "--allow-deletes", code=0).err.split())
     assert "not confirmed as deleted" not in few(*words, "--allow-deletes", code=0).err
-    assert emptied.team.writes() == {"time_entries": GONE}
+    assert emptied.team.writes() == {"time_entries": DELETED}

@@ -54,7 +54,7 @@ class Proxy:
 
 @contextmanager
 def proxy() -> Iterator[Proxy]:
-    """Stands for every host there is: whatever leaves this process for another machine arrives here."""
+    """Takes the place of every host there is: whatever leaves this process for another machine arrives here."""
 
     class Handler(socketserver.StreamRequestHandler):
         """Records the first line and answers 200."""

@@ -38,7 +38,7 @@ from sync_pipeline_tests.properties.judge import changes_nothing, converged
 
 
 class Killed(Exception):
-    """Stands for a killed process."""
+    """Raised where the process is killed."""
 
 
 FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}

@@ -55,7 +55,7 @@ def modules(*leave_out: str) -> Iterator[tuple[str, ast.Module]]:
 
 
 def constants(trees: Iterable[ast.Module]) -> set[str]:
-    """What else stands for the name of a system: the variables of modules, and the attributes of classes, set to one."""
+    """What else holds the name of a system: the variables of modules, and the attributes of classes, set to one."""
     bodies = (owner.body for tree in trees for owner in ast.walk(tree) if isinstance(owner, ast.Module | ast.ClassDef))
     found = set()
     for node in (node for body in bodies for node in body if isinstance(node, ast.Assign | ast.AnnAssign)):

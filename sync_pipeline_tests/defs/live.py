@@ -27,7 +27,7 @@ from sync_pipeline_tests.generate import ROOT
 from sync_pipeline_tests.harness import Json, Team
 from sync_pipeline_tests.store.inbox import InboxCounts, counts
 
-NOBODY = InboxCounts(0, 0, 0, None)
+NONE_WAIT = InboxCounts(0, 0, 0, None)
 
 
 @dataclass(slots=True)
@@ -130,7 +130,7 @@ class Live:
     def inbox(self, entity: str) -> InboxCounts:
         """What is in the inbox."""
         with self.team.session() as session:
-            return counts(session.store, session.pair).get(entity, NOBODY)
+            return counts(session.store, session.pair).get(entity, NONE_WAIT)
 
 
 @contextmanager

@@ -68,10 +68,10 @@ def test_whatever_people_do_a_sync_does_what_the_preview_said(first: list[Action
                     comes_true(us, session, entity, Options(allow_deletes=True))
 
 
-GONE = ""
-NAMES = ("a", "b", "c", GONE)
+DELETED = ""
+NAMES = ("a", "b", "c", DELETED)
 """What a location is renamed to; deleted, or put back under its id, it is renamed as well."""
-PLACES = ("Pa", "Pb", "Qa", "Qb", GONE)
+PLACES = ("Pa", "Pb", "Qa", "Qb", DELETED)
 """The project and the name that a location's task gets."""
 NameState = tuple[str, str]
 
@@ -109,7 +109,7 @@ def test_every_sequence_of_changes_of_two_names_has_one_plan_and_converges(tmp_p
         us.changes |= {"SYNC_MAX_REJECT_SHARE": "1", "SYNC_MAX_DELETE_SHARE": "1", "SYNC_MAX_CONFIRMATIONS": "1000"}
         us.control("POST", "snapshots", {"rate_per_second": None})
         with us.session() as session:
-            now: dict[int, NameState] = dict.fromkeys(cases, (GONE, GONE))
+            now: dict[int, NameState] = dict.fromkeys(cases, (DELETED, DELETED))
             for states in (dict.fromkeys(cases, start), *({k: way[n] for k, way in cases.items()} for n in (0, 1))):
                 _rename(us, now, states)
                 now = states
@@ -132,7 +132,7 @@ def test_every_sequence_of_changes_of_two_tasks_has_one_plan_and_converges(tmp_p
         write_mapping(us, "locations.yaml", TASKS % "source: customer")
         projects = {name: us.clockify("POST", "/projects", {"name": f"Project {name}"})["id"] for name in "PQ"}
         with us.session() as session:
-            now: dict[int, NameState] = dict.fromkeys(cases, (GONE, GONE))
+            now: dict[int, NameState] = dict.fromkeys(cases, (DELETED, DELETED))
             for states in (dict.fromkeys(cases, start), *({k: way[n] for k, way in cases.items()} for n in (0, 1))):
                 _rename(us, now, states, projects)
                 now = states
@@ -183,7 +183,7 @@ def _rename(
         if new != old
     ]
     for key, new, _ in changed:
-        if new == GONE:
+        if new == DELETED:
             us.snapshots("DELETE", f"/locations/{key}")
     customers = projects or {}
     items = [

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from sync_pipeline.connectors.answers import record_of
-from sync_pipeline.connectors.http import MAY_BE_GONE, ApiClient, ClientOptions, Endpoint, RequestOptions
+from sync_pipeline.connectors.http import MAY_BE_MISSING, ApiClient, ClientOptions, Endpoint, RequestOptions
 from sync_pipeline.connectors.limiter import OnTurn
 from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.paging import Page, Record, by_number, rows_of, unshifted
@@ -34,7 +34,7 @@ THINGS, THING = "/{kind}", "/{kind}/{id}"
 FIX = "Check the address of Tiny."
 RULES = (
     *FIRST_ROWS,
-    PolicyRule(Action.GONE, "no such record", status=404, methods=("GET", "DELETE")),
+    PolicyRule(Action.MISSING, "no such record", status=404, methods=("GET", "DELETE")),
     PolicyRule(Action.REJECT, "refused: {detail}", status=422),
     *LAST_ROWS,
 )
@@ -184,9 +184,9 @@ class TinyAccount:
         """One record; None when it does not exist."""
         ids = {"kind": kind, "id": record_id}
         answer = await self.client.request(
-            "GET", THING, ids=ids, options=RequestOptions(may_be_gone=True, on_turn=on_turn)
+            "GET", THING, ids=ids, options=RequestOptions(may_be_missing=True, on_turn=on_turn)
         )
-        return None if answer.gone else record_of(answer, Request("Tiny", "GET", THING), FIX)
+        return None if answer.missing else record_of(answer, Request("Tiny", "GET", THING), FIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +271,7 @@ class TinyTarget:
     async def remove(self, target_id: str) -> None:
         """Delete a record; an absent one is no error."""
         ids = {"kind": self.kind, "id": target_id}
-        await self.account.client.request("DELETE", THING, ids=ids, options=MAY_BE_GONE)
+        await self.account.client.request("DELETE", THING, ids=ids, options=MAY_BE_MISSING)
 
     def is_own(self, record: Record) -> bool:
         """It does not state who created a thing."""

@@ -119,7 +119,7 @@ def test_a_new_location_gets_one_project_and_what_exists_gets_none(us: Team) -> 
     assert not list_automations(setup)[0].is_on
 
 
-def test_what_it_has_made_is_nobodys_to_overwrite(us: Team) -> None:
+def test_what_it_has_made_is_never_overwritten(us: Team) -> None:
     """A person may change it, from this connection and from another one of the same database."""
     switch_on(service(us), NAME, template(us))
     us.sync("locations")
@@ -564,7 +564,7 @@ def test_a_first_contact_makes_no_more_than_another_run(us: Team, monkeypatch: p
     assert us.sync(name)[name].created == 3
 
 
-def test_in_accounts_where_nobody_switched_it_on_what_exists_is_left_alone(us: Team) -> None:
+def test_in_accounts_where_no_one_switched_it_on_what_exists_is_left_alone(us: Team) -> None:
     """On by a setting, by an imported set-up or in the accounts before: the first sync makes nothing, the next one what is new."""
     write_mapping(us, "tags_of_locations.yaml", TAGS)
     us.changes["SYNC_AUTOMATIONS"] = "tags_of_locations"

@@ -53,12 +53,12 @@ def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time passes only while a run waits, so that nothing depends on how long a request really takes."""
     at = utc_now()
 
-    class Standing(datetime):
+    class Frozen(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # SQLite takes no class of ours
             return at.astimezone(tz)
 
-    monkeypatch.setattr("sync_pipeline.clock.datetime", Standing)
+    monkeypatch.setattr("sync_pipeline.clock.datetime", Frozen)
 
 
 def test_a_run_that_waits_an_hour_for_its_turn_is_not_declared_dead(us: Team, on: Live) -> None:

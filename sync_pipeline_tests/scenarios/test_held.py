@@ -24,7 +24,7 @@ from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.scenarios.dagster_runs import enter, failures, instance_of, sync
 from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts
 
-GONE = 8
+DELETED = 8
 TRANSFORMS = {"terminal": "upper", "console": "lower", "dagster": '[{prefix: "site "}]'}
 FLAGS = {"deletes": "allow_deletes", "rewrite": "accept_rewrite", "first_contact": "first_contact"}
 ELSEWHERE = "127.0.0.2"
@@ -118,7 +118,7 @@ def tried(setup: SetupService) -> str | None:
 
 def vanish(office: Office, surface: str) -> None:
     """Many projects are deleted in Clockify."""
-    names = [f"{surface} {number}" for number in range(GONE)]
+    names = [f"{surface} {number}" for number in range(DELETED)]
     made = [office.us.clockify("POST", "/projects", {"name": name})["id"] for name in names]
     office.sync()
     for project in made:

@@ -275,19 +275,19 @@ def test_a_project_that_was_read_by_id_as_deleted_is_not_brought_back_by_what_re
     us: Team, others: int
 ) -> None:
     """However many unknown projects entries name, by id or in a list that still has it: only the others are created."""
-    gone = us.clockify("POST", "/projects", {"name": "Gone"})["id"]
+    deleted = us.clockify("POST", "/projects", {"name": "Gone"})["id"]
     us.sync("projects")
     unknown = _make_projects(us, others)
-    entries = _refer(us, [gone, *unknown])
+    entries = _refer(us, [deleted, *unknown])
     _freeze(us)
-    us.delete_project(gone)
+    us.delete_project(deleted)
     with us.session() as session:
-        sync_ids(session, session.specs["projects"], [gone], run_id="by id")
-    assert gone not in us.at_snapshots("projects")
+        sync_ids(session, session.specs["projects"], [deleted], run_id="by id")
+    assert deleted not in us.at_snapshots("projects")
     assert _sync(us).created == len(entries)
-    assert us.at_snapshots("projects").keys() & {gone, *unknown} == {*unknown}
+    assert us.at_snapshots("projects").keys() & {deleted, *unknown} == {*unknown}
     with us.session() as session:
-        assert session.ledger("projects").lookup([gone])[gone].deleted_at is not None
+        assert session.ledger("projects").lookup([deleted])[deleted].deleted_at is not None
 
 
 @pytest.mark.parametrize("others", [FETCH_LIMIT - 1, FETCH_LIMIT])

@@ -75,7 +75,7 @@ def idle_user(us: Team) -> str:
 @pytest.mark.parametrize("sync", [in_full, by_id])
 @pytest.mark.parametrize("entity", ["projects", "users"])
 def test_a_record_that_comes_back_is_linked_as_before(us: Team, entity: str, sync: Sync) -> None:
-    """Gone from the target while it is deleted, there under its old id afterwards; one row all the time."""
+    """Missing at the target while it is deleted, there under its old id afterwards; one row all the time."""
     source_id = unused_project(us) if entity == "projects" else idle_user(us)
     before = known(us, entity, source_id)
     with as_it_was(us.sandbox.world.db, source_id):

@@ -30,7 +30,7 @@ def logged(setup: SetupService) -> list[tuple[str, str]]:
         return [(change.by, change.what) for change in changes(store)]
 
 
-def test_a_change_is_seen_by_every_desk(us: Team, setup: SetupService) -> None:
+def test_a_change_is_seen_by_every_service(us: Team, setup: SetupService) -> None:
     """Nothing is remembered between two looks: another window, or another program."""
     other = desk_of(us, by="bob (test)")
     assert setup.revision() == ""

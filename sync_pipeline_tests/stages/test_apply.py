@@ -74,15 +74,15 @@ def test_what_was_read_by_id_as_deleted_is_not_created_from_a_list_that_lags(tmp
     """More records are named than a run may read by id, so one list is read: it still has a deleted project."""
     with team(tmp_path, entries=0) as us:
         us.sync("projects")
-        gone, *others = _new_projects(us, 3)
+        deleted, *others = _new_projects(us, 3)
         path = write_plan(us, "projects")
         us.control("POST", "lag", {"freeze": "clockify"})
-        us.delete_project(gone)
+        us.delete_project(deleted)
         with us.session() as session:
-            sync_ids(session, session.specs["projects"], [gone], run_id="by id")
+            sync_ids(session, session.specs["projects"], [deleted], run_id="by id")
         found = apply_plan(us, path, skip=True, SYNC_MAX_CONFIRMATIONS="1")
-        assert (differing(found), found.written) == ({gone: "source"}, 2)
-        assert us.at_snapshots("projects").keys() & {gone, *others} == {*others}
+        assert (differing(found), found.written) == ({deleted: "source"}, 2)
+        assert us.at_snapshots("projects").keys() & {deleted, *others} == {*others}
 
 
 def test_the_announced_cost_is_that_of_the_days_of_the_file(tmp_path: Path) -> None:

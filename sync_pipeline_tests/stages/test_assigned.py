@@ -107,8 +107,8 @@ def test_a_refusal_says_what_was_refused(tmp_path: Path) -> None:
         settled(us)
 
 
-def test_a_client_that_is_gone_before_it_is_adopted_is_created(tmp_path: Path) -> None:
-    """The list still has it, its update says that it is gone: the location gets a client of its own."""
+def test_a_client_that_is_deleted_before_it_is_adopted_is_created(tmp_path: Path) -> None:
+    """The list still has it, its update says that it is missing: the location gets a client of its own."""
     with team(tmp_path, locations=0, clients=0, entries=0) as us:
         us.put_location("one", location_name="Oak")
         ghost = {"id": "0" * 24, "name": "Oak", "archived": False, "address": None, "note": None}
@@ -269,7 +269,7 @@ def test_a_handing_over_may_end_anywhere(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_client_that_a_person_made_is_not_taken_for_a_deleted_location(tmp_path: Path) -> None:
-    """A create that was never carried out, its location deleted since: a client of that name is somebody else's."""
+    """A create that was never carried out, its location deleted since: a client of that name is someone else's."""
     with team(tmp_path, locations=1, clients=0, entries=0) as us:
         us.sync("locations")
         us.put_location("new", location_name="Depot")
@@ -307,7 +307,7 @@ def test_an_archiving_that_is_refused_waits_for_a_retry(tmp_path: Path) -> None:
 
 
 def test_a_retry_archives_what_was_refused(tmp_path: Path) -> None:
-    """Like any other refusal it is offered again when somebody says so, and counted until then."""
+    """Like any other refusal it is offered again when someone says so, and counted until then."""
     with team(tmp_path, locations=0, clients=0, entries=0) as us:
         clients = places(us)
         us.snapshots("DELETE", "/locations/one")
@@ -325,7 +325,7 @@ def test_a_retry_archives_what_was_refused(tmp_path: Path) -> None:
 
 
 def test_a_reject_goes_with_its_location(tmp_path: Path) -> None:
-    """Nobody has to mend what is deleted."""
+    """No one has to correct what is deleted."""
     with team(tmp_path, locations=0, clients=0, entries=0) as us:
         clients = places(us)
         us.put_location("one", location_name="A", address="refused")
@@ -340,7 +340,7 @@ def test_a_reject_goes_with_its_location(tmp_path: Path) -> None:
 
 
 def test_a_repair_gives_back_what_the_owner_of_a_shared_name_had(tmp_path: Path) -> None:
-    """Another location with its name is rejected; the owner keeps the name, also where somebody changed its client."""
+    """Another location with its name is rejected; the owner keeps the name, also where someone changed its client."""
     with team(tmp_path, locations=0, clients=0) as us:
         us.put_location("one", location_name="Oak", address="1 Main St")
         us.sync("locations")

@@ -40,7 +40,7 @@ def living(url: str, run_id: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def kill(process: subprocess.Popen[str], url: str, run_id: str) -> None:
-    """`kill -9`, and its lock is free: a PostgreSQL server notices a moment later that a client is gone."""
+    """`kill -9`, and its lock is free: a PostgreSQL server notices a moment later that a client is disconnected."""
     process.kill()
     process.wait()
     with closing(open_store(url)) as store:

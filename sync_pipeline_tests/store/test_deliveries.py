@@ -45,7 +45,7 @@ def test_a_delivered_intent_links_its_record_in_the_same_transaction(store: Stor
     assert here(store).open_intents() == []
 
 
-def test_a_refused_intent_sets_the_record_aside(store: Store) -> None:
+def test_a_refused_intent_rejects_the_record(store: Store) -> None:
     """The reason becomes a reject and the record waits for a change."""
     merge(store, [row("a")], 1)
     intent = here(store).intend("a", "create", {}, at(2))

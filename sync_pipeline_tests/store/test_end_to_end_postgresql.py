@@ -122,7 +122,7 @@ def test_killed_in_the_middle_of_a_write_the_next_sync_continues(us: Team, datab
     assert kill_when(process, lambda: any(rule["struck"] for rule in us.control("GET", "faults")["faults"]))
     us.no_faults()
     with psycopg.connect(database, autocommit=True) as tx:
-        wait_until(lambda: _held_locks(tx) == 0)  # the server notices a moment later that a client is gone
+        wait_until(lambda: _held_locks(tx) == 0)  # the server notices a moment later that a client is disconnected
     outlast(database)
 
     counts = us.sync()

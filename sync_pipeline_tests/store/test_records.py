@@ -87,7 +87,7 @@ def test_a_batch_of_deliveries_is_noted_whole_or_not_at_all(store: Store) -> Non
 
 
 def test_a_deletion_is_pending_until_it_is_delivered(store: Store) -> None:
-    """Gone at the source and still at the target: to be deleted, once."""
+    """Deleted at the source and still at the target: to be deleted, once."""
     deliver(store, [row("a"), row("b")])
     merge(store, [row("never delivered")], 1)
     every = ["never delivered", "b", "a", "unknown"]
@@ -161,7 +161,7 @@ def test_a_refused_removal_waits_for_a_retry(store: Store) -> None:
 
 
 def test_a_refused_removal_is_forgotten_when_the_record_is_back(store: Store) -> None:
-    """Gone for a second time, it is removed like any other."""
+    """Deleted for a second time, it is removed like any other."""
     deliver(store, [row("a")])
     here(store).mark_deleted(dict.fromkeys(["a"], 2), at(2))
     here(store).mark_refused([Refused("a", "v1", "archive", "in use")], None, at(3))

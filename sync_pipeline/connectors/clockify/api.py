@@ -185,7 +185,7 @@ class Clockify:
         params: Mapping[str, str] | None = None,
         ids: Mapping[str, str] | None = None,
         *,
-        may_be_gone: bool = False,
+        may_be_missing: bool = False,
     ) -> AsyncIterator[list[Record]]:
         """Every record of a list, page by page; nothing of a list that may be missing, when it is."""
         about = Request("Clockify", "GET", path)
@@ -193,9 +193,13 @@ class Clockify:
         async def get(number: int) -> Page:
             query = {**(params or {}), "page": number, "page-size": self.page_size}
             answer = await self.core.request(
-                "GET", path, ids=self.ids(**(ids or {})), params=query, options=RequestOptions(may_be_gone=may_be_gone)
+                "GET",
+                path,
+                ids=self.ids(**(ids or {})),
+                params=query,
+                options=RequestOptions(may_be_missing=may_be_missing),
             )
-            if answer.gone:
+            if answer.missing:
                 return Page([], is_last=True)
             return Page(rows_of(answer, about, asked=self.page_size), last_page(answer))
 

@@ -23,7 +23,7 @@ from sync_pipeline.connectors.clockify.canonical import (
     start_of,
 )
 from sync_pipeline.connectors.clockify.names import Names
-from sync_pipeline.connectors.http import MAY_BE_GONE, ONLY_READS, ApiClient
+from sync_pipeline.connectors.http import MAY_BE_MISSING, ONLY_READS, ApiClient
 from sync_pipeline.connectors.paging import Page, Record, ahead, as_record, by_number, rows_of, unshifted
 from sync_pipeline.connectors.ports import Expected
 from sync_pipeline.connectors.window import Window, instant_text
@@ -269,9 +269,9 @@ class EntryReader:
 
         async def get(number: int) -> Page:
             answer = await self.core.request(
-                "GET", USER_LIST, ids=self._ids(user), params={**params, "page": number}, options=MAY_BE_GONE
+                "GET", USER_LIST, ids=self._ids(user), params={**params, "page": number}, options=MAY_BE_MISSING
             )
-            if answer.gone:  # not in the workspace any more
+            if answer.missing:  # not in the workspace any more
                 return Page([], is_last=True)
             return Page(rows_of(answer, about, asked=self.page_size), last_page(answer))
 

@@ -120,9 +120,9 @@ class ClockifySource:
             self.spec.item,
             ids=self.clockify.ids(id=record_id, parent=parent or ""),
             params={"hydrated": "true"} if self.is_entries else None,
-            options=RequestOptions(may_be_gone=True, on_turn=on_turn),
+            options=RequestOptions(may_be_missing=True, on_turn=on_turn),
         )
-        if answer.gone:
+        if answer.missing:
             return None
         record = record_of(answer, Request("Clockify", "GET", self.spec.item), NOT_CLOCKIFY)
         if not self.is_entries:
@@ -162,7 +162,7 @@ class ClockifySource:
         async for parents in ClockifySource(self.clockify, self.parent).read():
             for parent in parents:
                 ids = {"parent": str(parent[self.parent.id])}
-                async for page in self.clockify.list(path, params, ids, may_be_gone=True):
+                async for page in self.clockify.list(path, params, ids, may_be_missing=True):
                     yield page
 
     async def _first(self, limit: int) -> list[Record]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from sync_pipeline.connectors.answers import record_of
 from sync_pipeline.connectors.clockify.changes import KINDS, ChangeFeed
 from sync_pipeline.connectors.clockify.source import NOT_CLOCKIFY
-from sync_pipeline.connectors.http import MAY_BE_GONE
+from sync_pipeline.connectors.http import MAY_BE_MISSING
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import RejectedRecord, Request
@@ -77,8 +77,10 @@ class ClockifyTarget:
         if ("/" in target_id) is not self.nested:
             return None
         path, ids = self._item(target_id)
-        answer = await self.clockify.core.request("GET", path, ids=self.clockify.ids(**ids), options=MAY_BE_GONE)
-        return None if answer.gone else self._record(record_of(answer, Request("Clockify", "GET", path), NOT_CLOCKIFY))
+        answer = await self.clockify.core.request("GET", path, ids=self.clockify.ids(**ids), options=MAY_BE_MISSING)
+        return (
+            None if answer.missing else self._record(record_of(answer, Request("Clockify", "GET", path), NOT_CLOCKIFY))
+        )
 
     async def create(self, row: Mapping[str, Any]) -> Record:
         """Create a record. Never sent twice: AmbiguousWrite when it is unknown whether it arrived.
@@ -203,7 +205,7 @@ class Tasks(ClockifyTarget):
         return bool(row.get("projectId", project) == project)
 
     async def _tasks(self, project: str) -> list[Record]:
-        pages = self.clockify.list(self.path, BY_NAME, {"project": project}, may_be_gone=True)
+        pages = self.clockify.list(self.path, BY_NAME, {"project": project}, may_be_missing=True)
         return [self._record(record) async for page in pages for record in page]
 
     def _body(self, fields: Mapping[str, Any]) -> dict[str, Any]:

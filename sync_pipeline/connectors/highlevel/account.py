@@ -31,11 +31,11 @@ from sync_pipeline.store.tokens import Tokens
 LOCATION_SETTING = "HIGHLEVEL_LOCATION_ID"
 AGENCY_SETTING, AGENCY_NAME = "HIGHLEVEL_AGENCY_KEY", "snapshots.agency_key"
 LOCATION = "/locations/{id}"
-NOBODY = "0" * 24
+NO_SUCH_ID = "0" * 24
 """The id of a record that does not exist."""
 SHOWN = 40
 NO_SCOPE = "no_scope"
-OBJECT_GONE = "Nothing was changed. Look for it in HighLevel; `sync-pipeline prepare` creates what is missing."
+OBJECT_MISSING = "Nothing was changed. Look for it in HighLevel; `sync-pipeline prepare` creates what is missing."
 TRY_LATER = "Nothing more was changed. Try again later."
 
 
@@ -217,9 +217,9 @@ class HighLevel:
     ) -> Record | None:
         """One location; None if it does not exist."""
         options = options or RequestOptions()
-        asked = replace(options, may_be_gone=True, scope=self.profile.scopes.locations)
+        asked = replace(options, may_be_missing=True, scope=self.profile.scopes.locations)
         answer = await self.send(client or self.agency, "GET", LOCATION, {"id": location_id}, options=asked)
-        if answer.gone:
+        if answer.missing:
             return None
         about = Request(self.profile.system, "GET", LOCATION)
         found = _object_in(answer, "location", about)
@@ -233,9 +233,9 @@ class HighLevel:
 
     async def may_write(self, entity: str) -> None:
         """Offer a change to a record that does not exist, to see whether writing is allowed; FatalApiError when not."""
-        options = RequestOptions(writes=False, may_be_gone=True, scope=self.profile.scope(entity, write=True))
+        options = RequestOptions(writes=False, may_be_missing=True, scope=self.profile.scope(entity, write=True))
         try:
-            await self._one("PUT", entity, NOBODY, options, {"properties": {}})
+            await self._one("PUT", entity, NO_SUCH_ID, options, {"properties": {}})
         except RejectedRecord:
             return  # refused for what it is: past the door, and nothing was written
 
@@ -255,7 +255,7 @@ class HighLevel:
 
     async def record(self, entity: str, record_id: str) -> Record | None:
         """One record by its id; None if it does not exist."""
-        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity))
+        options = RequestOptions(may_be_missing=True, scope=self.profile.scope(entity))
         return await self._believed(entity, await self._one("GET", entity, record_id, options))
 
     async def create(self, entity: str, properties: Mapping[str, Any], owners: Sequence[str] = ()) -> Record:
@@ -271,17 +271,17 @@ class HighLevel:
 
     async def change(self, entity: str, record_id: str, properties: Mapping[str, Any]) -> Record | None:
         """Merge these properties into a record; None if it does not exist."""
-        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
+        options = RequestOptions(may_be_missing=True, scope=self.profile.scope(entity, write=True))
         changed = await self._one("PUT", entity, record_id, options, {"properties": properties})
         return await self._believed(entity, changed)
 
     async def delete(self, entity: str, record_id: str) -> None:
         """Delete a record; an absent one is no error. The location is not named: that is refused here."""
-        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
+        options = RequestOptions(may_be_missing=True, scope=self.profile.scope(entity, write=True))
         await self._confirm()
         path = self.path(entity, "/{id}")
         answer = await self.send(self.home, "DELETE", path, {"id": record_id}, options=options)
-        if answer.gone:
+        if answer.missing:
             await self._believed(entity, None)
         elif isinstance(answer.data, dict) and answer.data.get("success") is False:
             raise FatalApiError(
@@ -329,7 +329,7 @@ class HighLevel:
         await self._confirm()
         path, query = self.path(entity, "/{id}"), {"locationId": self.location} if body else None
         answer = await self.send(self.home, method, path, {"id": record_id}, query=query, body=body, options=options)
-        if answer.gone:
+        if answer.missing:
             return None
         about = Request(self.profile.system, method, path)
         found = self._record_in(answer, about)
@@ -356,7 +356,7 @@ class HighLevel:
             await self.search(entity, limit=1)
         except RejectedRecord as error:
             message = f"the object {self.profile.object_key(entity)} is not found ({error.request.excerpt})."
-            raise FatalApiError(message, error.request, fix=OBJECT_GONE) from None
+            raise FatalApiError(message, error.request, fix=OBJECT_MISSING) from None
         self._looked[entity] = started
 
     async def _confirm(self) -> None:

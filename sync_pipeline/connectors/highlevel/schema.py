@@ -224,7 +224,7 @@ class SchemaApi:
         return str(found["id"])
 
     async def _make_searchable(self, one: NeededObject) -> None:
-        """Let people find records by title and by key; that an object is as it was is no reason to stop."""
+        """Let people find records by title and by key; a refusal of that is no reason to stop."""
         body = {
             "locationId": self.there.location,
             "searchableProperties": [f"{one.key}.{each.key}" for each in one.fields[:2]],

@@ -246,9 +246,9 @@ class Snapshots:
     async def get(self, entity: str, record_id: str, on_turn: OnTurn | None = None) -> Record | None:
         """One record; None when it does not exist."""
         path = self._path(self.profile.item.path, entity)
-        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity), on_turn=on_turn)
+        options = RequestOptions(may_be_missing=True, scope=self.profile.scope(entity), on_turn=on_turn)
         answer = await self._client.request("GET", path, ids={"id": record_id}, options=options)
-        if answer.gone:
+        if answer.missing:
             return None
         return record_of(answer, self._about("GET", path), FIX)
 
@@ -269,7 +269,7 @@ class Snapshots:
 
     async def delete(self, entity: str, record_id: str) -> None:
         """Remove a record; an absent one is no error."""
-        options = RequestOptions(may_be_gone=True, scope=self.profile.scope(entity, write=True))
+        options = RequestOptions(may_be_missing=True, scope=self.profile.scope(entity, write=True))
         path = self._path(self.profile.item.path, entity)
         await self._client.request("DELETE", path, ids={"id": record_id}, options=options)
 

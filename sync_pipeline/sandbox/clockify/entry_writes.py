@@ -66,10 +66,10 @@ def _insert(call: Call, made: Draft, user_id: str) -> None:
     searched = (body["id"], user_id, body["projectId"], body["taskId"], made.started, made.ended, body["billable"])
     call.db.execute(INSERT, (*searched, *stored(body)))
     track(call.db, body, made.started, made.ended, 1)
-    _tell(call, "NEW_TIMER_STARTED" if made.ended is None else "NEW_TIME_ENTRY", body)
+    _report_event(call, "NEW_TIMER_STARTED" if made.ended is None else "NEW_TIME_ENTRY", body)
 
 
-def _tell(call: Call, event: str, body: Json) -> None:
+def _report_event(call: Call, event: str, body: Json) -> None:
     call.happened(event, "time_entries", body)
 
 
@@ -106,7 +106,7 @@ def _replace(call: Call, row: sqlite3.Row, asked: Json, *, required: str = "star
     if made.ended is None:
         _stop_running(call, row["user_id"], call.now, but=row["id"])
     _store(call, row, old, made.body, made.started, made.ended)
-    _tell(call, "TIME_ENTRY_UPDATED", made.body)
+    _report_event(call, "TIME_ENTRY_UPDATED", made.body)
     return made.body
 
 
@@ -170,7 +170,7 @@ def _stop(call: Call, row: sqlite3.Row, ended: int) -> Json:
     old: Json = entry_body(row, call.workspace)
     body = old | {"timeInterval": interval(row["started"], ended)}
     _store(call, row, old, body, row["started"], ended)
-    _tell(call, "TIMER_STOPPED", body)
+    _report_event(call, "TIMER_STOPPED", body)
     return body
 
 
@@ -224,7 +224,7 @@ def _delete(call: Call, row: sqlite3.Row) -> Json:
     track(call.db, body, row["started"], row["ended"], -1)
     bury(call, "time_entries", row["id"], dump(body))
     call.world.wrote("time_entries")
-    _tell(call, "TIME_ENTRY_DELETED", body)
+    _report_event(call, "TIME_ENTRY_DELETED", body)
     return body
 
 

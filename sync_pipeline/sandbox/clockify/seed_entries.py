@@ -124,7 +124,7 @@ class _Writer:
         if not person.projects or random_() < 0.07:
             return None
         project = person.projects[int(random_() * len(person.projects))]
-        # Nobody works on archived projects any more, but once they did.
+        # No one works on archived projects any more; older entries are on them, too.
         return None if project.archived and started > self._recent else project
 
     def _track(self, project: Project | None, task: str | None, seconds: int) -> None:

@@ -26,7 +26,7 @@ class Answer:
     body: bytes = b""
 
     async def collect(self, message: Message) -> None:
-        """Stand in for ``send``."""
+        """Take the place of ``send``."""
         if message["type"] == "http.response.start":
             self.status, self.headers = message["status"], list(message.get("headers", ()))
         elif message["type"] == "http.response.body":

@@ -125,7 +125,7 @@ class _TokenRequest:
         if grant.expires_at <= self.world.clock.epoch():
             raise OAuthError("invalid_grant", f"the {_SPOKEN[kind]} has expired")
         if grant.used:
-            # Somebody has a copy: nothing that came of this consent can be trusted any more.
+            # Someone has a copy: nothing issued from this consent can be trusted any more.
             grants.revoke_family(db, grant.family)
             raise OAuthError("invalid_grant", f"the {_SPOKEN[kind]} was used before")
         grants.use(db, secret)

@@ -23,7 +23,7 @@ _MIGRATION_LOCK = 7_190_431_556  # any fixed number: PostgreSQL's advisory locks
 
 
 def migrate(store: Store, import_setup: Callable[[Connection], None] | None = None) -> None:
-    """Upgrade in one transaction: a failure leaves the database as it was.
+    """Upgrade in one transaction: a failure leaves the database unchanged.
 
     ``import_setup`` belongs to it where the database gets its table of set-ups.
     """
@@ -44,7 +44,7 @@ def migrate(store: Store, import_setup: Callable[[Connection], None] | None = No
 
 
 def _keep_copy(database: Path, version: str) -> None:
-    """Copy the database as it was before, through a connection of its own; the caller holds the write lock."""
+    """Copy the database before it is upgraded, through a connection of its own; the caller holds the write lock."""
     copy = database.with_name(f"{database.name}{COPY}{version}")
     draft = copy.with_name(f"{copy.name}.draft")
     try:

@@ -17,7 +17,7 @@ from sync_pipeline_tests.sandbox.running import SMALL
 
 RECORDS = f"/objects/{PROJECTS}/records"
 HERE = {"locationId": HOME}
-NOBODY = "0" * 24
+NO_SUCH_ID = "0" * 24
 
 
 def eq(key: str, value: Any) -> dict[str, Any]:
@@ -54,10 +54,10 @@ def test_a_record_is_created_merged_and_deleted(agency: Agency) -> None:
     ("method", "path", "request_", "expected"),
     [
         ("POST", "", {"json": {"properties": {"title": "x"}}}, (422, ["locationId should not be empty"])),
-        ("PUT", f"/{NOBODY}", {"json": {"properties": {}}}, (422, ["locationId must be a string", "locationId should not be empty"])),
-        ("PUT", f"/{NOBODY}", {"params": HERE, "json": {**HERE, "properties": {}}}, (422, ["property locationId should not exist"])),
-        ("PUT", f"/{NOBODY}", {"params": HERE, "json": {"properties": {}}}, (400, f"Record with id {NOBODY} not found")),
-        ("DELETE", f"/{NOBODY}", {"params": HERE}, (422, ["property locationId should not exist"])),
+        ("PUT", f"/{NO_SUCH_ID}", {"json": {"properties": {}}}, (422, ["locationId must be a string", "locationId should not be empty"])),
+        ("PUT", f"/{NO_SUCH_ID}", {"params": HERE, "json": {**HERE, "properties": {}}}, (422, ["property locationId should not exist"])),
+        ("PUT", f"/{NO_SUCH_ID}", {"params": HERE, "json": {"properties": {}}}, (400, f"Record with id {NO_SUCH_ID} not found")),
+        ("DELETE", f"/{NO_SUCH_ID}", {"params": HERE}, (422, ["property locationId should not exist"])),
         ("GET", "/p1", {}, (400, "Invalid record id")),
         ("POST", "", {"json": {**HERE, "properties": {"title": "x", "nothing": 1}}}, (400, "Invalid Key Passed")),
         ("POST", "", {"json": {**HERE, "properties": {f"{PROJECTS}.title": "x"}}}, (400, "Invalid Key Passed")),
