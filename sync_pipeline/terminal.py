@@ -367,7 +367,7 @@ def marked(verdict: str, text: str) -> None:
 
 
 @contextmanager
-def progress(*, is_timed: bool = True) -> Iterator[None]:
+def progress(*, is_timed: bool = True) -> Iterator[Bar]:
     """Show what is reported meanwhile: a line per entity and stage that counts up. Only long commands need it, and are timed."""
     _style.began = monotonic() if is_timed else _style.began
     with Bar(
@@ -381,7 +381,7 @@ def progress(*, is_timed: bool = True) -> Iterator[None]:
     ) as bar:
         _screen.bar, _screen.tasks = bar, {}
         try:
-            yield
+            yield bar
         finally:
             _screen.bar = None
 

@@ -363,13 +363,13 @@ class StepOutput(LocalComputeLogManager):
         with ExitStack() as stack:
             for kind, stream in ((ComputeIOType.STDOUT, sys.stdout), (ComputeIOType.STDERR, sys.stderr)):
                 path = Path(self.get_captured_local_path(log_key, IO_TYPE_EXTENSION[kind]))
-                stack.enter_context(_captured(stream, path))
+                stack.enter_context(captured(stream, path))
             yield CapturedLogContext(log_key)
         complete.touch()
 
 
 @contextmanager
-def _captured(stream: TextIO, path: Path) -> Iterator[None]:
+def captured(stream: TextIO, path: Path) -> Iterator[None]:
     """Write what is printed to a stream, also by other programs, to a file, and show it meanwhile where it would go."""
     try:
         number = stream.fileno()

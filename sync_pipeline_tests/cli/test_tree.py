@@ -121,9 +121,7 @@ def test_older_forms_do_the_same(shell: Shell, older: tuple[str, ...], newer: tu
 
 def test_how_reading_was_planned_is_shown_on_request() -> None:
     """The words of the program are not on the screen of those who wait; --verbose shows them."""
-    with terminal.progress():
-        bar = terminal._screen.bar
-        assert bar is not None
+    with terminal.progress() as bar:
         for option, shown in ((None, False), ("verbose", True)):
             if option:
                 terminal.adjust(option)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sync_pipeline.connectors.clockify.canonical import from_list, from_report
+from sync_pipeline.connectors.clockify.entries import IN_PROGRESS
 from sync_pipeline.connectors.clockify.names import CLIENT, CLIENT_OF, MOST_KEPT, PROJECT, TAG, TASK, USER, Key, Names
 from sync_pipeline.connectors.clockify.source import ClockifySource
 from sync_pipeline.connectors.window import Window
@@ -61,12 +62,15 @@ def test_reads_by_id_and_running_entries_are_the_same_as_listed_ones(shared_sand
             found = [await ClockifySource(client, ENTRIES).fetch(entry) for entry in chosen]
             assert canonical([entry for entry in found if entry]) == {entry: listed[entry] for entry in chosen}
             assert client.requests.total() == len(chosen)
-            running = await client.entries()._running(window(shared_sandbox))
+            pages = client.entries().read(window(shared_sandbox), "users", users=())
+            running = [entry async for page in pages for entry in page]
             assert running
-            assert [entry["userName"] for entry in running] == [None] * len(running)
-            await client.names.complete(running)
             assert canonical(running).items() <= listed.items()
             assert client.requests.total() == len(chosen) + 1
+            answer = await client.core.request("GET", IN_PROGRESS, ids=client.ids())
+            bare = [from_list(row, client.account.workspace, {}) for row in answer.data]
+            assert [entry["id"] for entry in bare] == [entry["id"] for entry in running]
+            assert [entry["userName"] for entry in bare] == [None] * len(running)
 
     run(work())
     assert {kind for kind, _ in shelf.known} == {USER, PROJECT, CLIENT, TASK, TAG, CLIENT_OF}

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
@@ -21,10 +22,11 @@ from sync_pipeline.connectors.token_endpoint import TokenLost
 from sync_pipeline.errors import FatalApiError, RetryableApiError, StoreError
 from sync_pipeline.sandbox.server import Running
 from sync_pipeline.store import credentials
-from sync_pipeline.store.tokens import Lost, StoredVault, Tokens
+from sync_pipeline.store.engine import open_store
+from sync_pipeline.store.tokens import NAME, Lost, StoredVault, Tokens
 from sync_pipeline_tests.connectors.at_sandbox import control, now
 from sync_pipeline_tests.connectors.clients import Time, run, snapshots
-from sync_pipeline_tests.connectors.consenting import CLIENT, SCOPES, authorized, facts, token_requests, vault_in
+from sync_pipeline_tests.connectors.consenting import CLIENT, PLACE, SCOPES, authorized, facts, token_requests, vault_in
 from sync_pipeline_tests.connectors.scripted import Asked, in_turn, reply, scripted
 
 PAIR = Tokens("old-access-token", "old-refresh-token", expires_at=0.0, scope="users.read")
@@ -227,14 +229,14 @@ def test_a_database_that_restarts_does_not_lose_the_new_pair(
 ) -> None:
     """The only copy of it is in this process: it is stored as soon as the database answers again, and used."""
     vault.keep(PAIR)
-    put, failures = StoredVault._put, [StoreError("the database is starting up")] * 3
+    save, failures = StoredVault.save, [StoreError("the database is starting up")] * 3
 
-    def restarting(vault: StoredVault, *given: Any) -> None:
+    async def restarting(vault: StoredVault, tokens: Tokens) -> None:
         if failures:
             raise failures.pop()
-        put(vault, *given)
+        await save(vault, tokens)
 
-    monkeypatch.setattr(StoredVault, "_put", restarting)
+    monkeypatch.setattr(StoredVault, "save", restarting)
     monkeypatch.setattr(oauth, "SAVE_PAUSE", 0.0)
     with scripted(answering(FRESH, INVALID)) as server:
         ask(vault, server.url)
@@ -246,23 +248,24 @@ def test_a_database_that_restarts_does_not_lose_the_new_pair(
 
 @pytest.mark.parametrize("meanwhile", ["authorized again", "disconnected"])
 def test_what_a_person_did_while_the_database_restarted_stays(
-    vault: StoredVault, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+    vault: StoredVault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
     """The lock of the renewal was released with the database's connections."""
     vault.keep(PAIR)
-    put, newer, failures = StoredVault._put, replace(PAIR, access_token="newer", expires_at=unix_time() + 3600), [1]
+    save, newer, failures = StoredVault.save, replace(PAIR, access_token="newer", expires_at=unix_time() + 3600), [1]
 
-    def restarting(vault: StoredVault, *given: Any) -> None:
+    async def restarting(vault: StoredVault, tokens: Tokens) -> None:
         if failures:
             failures.clear()
             if meanwhile == "disconnected":
-                credentials.remove(vault._store, vault._place, vault._name)
+                with closing(open_store(f"sqlite:///{tmp_path / 'store.db'}")) as store:
+                    credentials.remove(store, PLACE, NAME)
             else:
-                put(vault, newer.as_json(), newer.expires_at)
+                await save(vault, newer)
             raise StoreError("the database is starting up")
-        put(vault, *given)
+        await save(vault, tokens)
 
-    monkeypatch.setattr(StoredVault, "_put", restarting)
+    monkeypatch.setattr(StoredVault, "save", restarting)
     monkeypatch.setattr(oauth, "SAVE_PAUSE", 0.0)
     with scripted(answering(FRESH, INVALID)) as server:
         if meanwhile == "disconnected":

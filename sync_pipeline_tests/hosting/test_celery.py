@@ -24,7 +24,7 @@ from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID
 
 import sync_pipeline.hosting.celery_worker  # noqa: F401  # connects to the signals
 from sync_pipeline.errors import ConfigError
-from sync_pipeline.hosting.celery_launcher import CELERY, QUEUE, CeleryLauncher, app_args
+from sync_pipeline.hosting.celery_launcher import CELERY, HANDED_OVER, QUEUE, CeleryLauncher, app_args
 from sync_pipeline.hosting.celery_pool import PromptPool, RunPool
 from sync_pipeline.hosting.liveness import PROCESS_TAG, close_orphans, process_of, process_tags
 from sync_pipeline.hosting.queue import BULK, URGENT
@@ -228,18 +228,22 @@ def test_a_run_reaches_a_broker_that_restarts_before_it_is_queued(
     fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server forgets the mark of the run, and the connection on which that was set is lost."""
-    mark = CeleryLauncher._is_first
+    instance, add_run_tags = fleet.on.instance, fleet.on.instance.add_run_tags
 
-    def marked_and_restarted(launcher: CeleryLauncher, run_id: str) -> bool:
-        is_first = mark(launcher, run_id)
+    def restarting(run_id: str, tags: dict[str, str]) -> None:
+        monkeypatch.setattr(instance, "add_run_tags", add_run_tags)
+        launcher = instance.run_launcher
+        assert isinstance(launcher, CeleryLauncher)
         assert launcher.broker
         with closing(redis.Redis.from_url(launcher.broker)) as broker:
+            assert broker.exists(f"{HANDED_OVER}{run_id}")
             broker.shutdown(nosave=True)
         fleet.stack.enter_context(valkey(tmp_path, urlsplit(launcher.broker).port))
-        return is_first
+        add_run_tags(run_id, tags)
 
-    monkeypatch.setattr(CeleryLauncher, "_is_first", marked_and_restarted)
+    monkeypatch.setattr(instance, "add_run_tags", restarting)  # called first between the mark and the queue
     run = fleet.queue("restarted")
+    assert instance.add_run_tags == add_run_tags
     assert fleet.waiting() == 1
     fleet.start_worker()
     assert fleet.ended(run) is dg.DagsterRunStatus.SUCCESS

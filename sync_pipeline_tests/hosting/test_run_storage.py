@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from sync_pipeline.hosting.run_storage import _captured
+from sync_pipeline.hosting.run_storage import captured
 from sync_pipeline_tests.forking import Started
 
 DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-02-01", timezone="UTC")
@@ -127,7 +127,7 @@ def test_a_full_pipe_of_another_program_loses_nothing(tmp_path: Path) -> None:
     end, start = os.pipe()
     os.set_blocking(start, False)
     with os.fdopen(end, encoding="utf-8") as shown, ThreadPoolExecutor() as reader:
-        with os.fdopen(start, "w", encoding="utf-8") as stream, _captured(stream, tmp_path / "step.out"):
+        with os.fdopen(start, "w", encoding="utf-8") as stream, captured(stream, tmp_path / "step.out"):
             stream.write(lines)
             read = reader.submit(shown.read)
         assert read.result() == lines
@@ -137,11 +137,11 @@ def test_a_full_pipe_of_another_program_loses_nothing(tmp_path: Path) -> None:
 SPOILED = """
 import os, resource, sys
 from pathlib import Path
-from sync_pipeline.hosting.run_storage import _captured
-with _captured(sys.stdout, Path(sys.argv[1])):
+from sync_pipeline.hosting.run_storage import captured
+with captured(sys.stdout, Path(sys.argv[1])):
     SPOIL
 os.write(1, b"the answer")
-with _captured(sys.stdout, Path(sys.argv[1])):
+with captured(sys.stdout, Path(sys.argv[1])):
     pass
 """
 FULL = "resource.setrlimit(resource.RLIMIT_FSIZE, (0, -1)); sys.stdout.write('lost. ')"

@@ -145,7 +145,7 @@ class Office:
             self.us.sandbox.world.faults.add(read_rule(rule))
         try:
             with self.us.session() as session:
-                self._deliver(session, dice)
+                self.deliver(session, dice)
                 self.killer.arm(one.kill)
                 for entity in ENTITIES:
                     self._look(session, session.specs[entity], one.poll)
@@ -155,7 +155,7 @@ class Office:
             self.killer.arm(None)
             self.us.sandbox.world.faults.clear()
 
-    def _deliver(self, session: Session, dice: random.Random) -> None:
+    def deliver(self, session: Session, dice: random.Random) -> None:
         """What is not lost, in any order, some of it twice; the rest of it, perhaps, next time."""
         coming = [one for one in self.mail if dice.random() >= LOST]
         coming += [one for one in coming if dice.random() < DOUBLED]

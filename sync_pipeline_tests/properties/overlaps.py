@@ -635,7 +635,7 @@ class Stage:
         found: list[tuple[str, Dirty]] = []
         with self.us.session() as session:
             before = (self.past.look(), self._since("time_entries"))
-            self.here._deliver(session, dice)
+            self.here.deliver(session, dice)
             with session.store.reading() as tx:
                 for event in tx.scalars(select(events.c.id)):
                     self._received.setdefault(event, before)
