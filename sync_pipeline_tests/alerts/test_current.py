@@ -19,7 +19,7 @@ from sync_pipeline.stages.extract import extract, remembering_failure
 from sync_pipeline.store.alerts import FIGURE, AlertKey, open_rows, recent_rows
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.harness import SNAPSHOTS_KEY, Team
-from sync_pipeline_tests.setup.desks import on_accounts
+from sync_pipeline_tests.setup.services import on_accounts
 from sync_pipeline_tests.setup.test_switching import tried
 from sync_pipeline_tests.stages.test_check import reads
 

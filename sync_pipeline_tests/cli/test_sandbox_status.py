@@ -14,7 +14,7 @@ from sync_pipeline.store.credentials import WEBHOOK, put
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.console.browsing import Browser, browsing
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.setup.desks import desk_of, environ_of
+from sync_pipeline_tests.setup.services import environ_of, setup_of
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def shell(us: Team) -> Iterator[Shell]:
 @contextmanager
 def console(us: Team) -> Iterator[Browser]:
     """A browser that is signed in to the console of that home."""
-    with running(desk_of(us), ConsoleOptions(port=0)) as served, browsing(served) as found:
+    with running(setup_of(us), ConsoleOptions(port=0)) as served, browsing(served) as found:
         found.sign_in()
         yield found
 
@@ -79,7 +79,7 @@ def test_a_key_that_the_sandbox_refuses(us: Team, shell: Shell, system: str, rou
 
 def test_webhooks_of_the_sandbox_are_shown(us: Team) -> None:
     """Those registered where nothing is set up."""
-    setup = desk_of(us)
+    setup = setup_of(us)
     with setup.reading() as session, setup.vault() as vault:
         put(session.store, vault.keyring, session.pair, f"{WEBHOOK}NEW_PROJECT", {}, session.now())
     assert [hook.event for hook in system_details(setup, "clockify").hooks] == ["NEW_PROJECT"]

@@ -26,7 +26,7 @@ from sync_pipeline_tests.connectors.consenting import press
 from sync_pipeline_tests.console.setting_up import decide
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team, team
 from sync_pipeline_tests.scenarios.developing import free_port
-from sync_pipeline_tests.setup.desks import write_document
+from sync_pipeline_tests.setup.services import write_document
 
 ACCOUNTS = ("CLOCKIFY_API_KEY", "CLOCKIFY_WORKSPACE_ID", "CLOCKIFY_BASE_URL", "CLOCKIFY_REPORTS_URL", "CLOCKIFY_PLAN")
 THERE = ("SNAPSHOTS_BASE_URL", "SNAPSHOTS_API_KEY")

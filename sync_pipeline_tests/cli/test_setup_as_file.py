@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline_tests.cli.shell import Shell
-from sync_pipeline_tests.setup.desks import write_document
+from sync_pipeline_tests.setup.services import write_document
 
 MAPPED = "mappings:\n  users:\n    fields:\n      email: {transform: [upper]} # ours\n"
 

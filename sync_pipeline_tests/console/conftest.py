@@ -47,7 +47,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
 
 
 @pytest.fixture
-def desk_browser(tmp_path: Path) -> Iterator[Browser]:
+def setup_browser(tmp_path: Path) -> Iterator[Browser]:
     """A signed-in browser at a console where nothing is set up, for tests that set up."""
     with consoling(tmp_path / "home") as console, browsing(console) as browser:
         browser.sign_in()

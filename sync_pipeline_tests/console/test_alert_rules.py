@@ -87,7 +87,7 @@ def signed_in(home: Path, **environ: str) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """One for all tests that leave nothing behind."""
     with signed_in(tmp_path_factory.mktemp("rules") / "home") as browser:
         add_facts(service(browser))
@@ -104,37 +104,37 @@ def send(browser: Browser, path: str, fields: dict[str, Any], action: str = "sav
     return Page(browser.post(path, {**fields, "action": action}, of=of).text)
 
 
-def test_a_rule_is_added_changed_and_removed(desk: Browser) -> None:
+def test_a_rule_is_added_changed_and_removed(browser: Browser) -> None:
     """It is in force then, with a line of the audit trail for each change; live syncing continues with the same configuration."""
-    with service(desk).reading() as session:
+    with service(browser).reading() as session:
         configuration = session.fingerprint
-    assert "The rule acme-hours is saved." in send(desk, NEW_RULE, RULE).text
-    assert "acme-hours hours of a client (total): above 5, 8.5 h critical Acme none Change" in desk.page(HERE).text
-    with service(desk).reading() as session:
+    assert "The rule acme-hours is saved." in send(browser, NEW_RULE, RULE).text
+    assert "acme-hours hours of a client (total): above 5, 8.5 h critical Acme none Change" in browser.page(HERE).text
+    with service(browser).reading() as session:
         assert session.fingerprint == configuration
-    page = desk.page(f"{HERE}/rules/acme-hours")
+    page = browser.page(f"{HERE}/rules/acme-hours")
     assert (page.faults, page.value("thresholds"), page.value("only")) == ([], "5, 8.5", "Acme")
-    send(desk, f"{HERE}/rules/acme-hours", RULE | {"comparison": "below", "thresholds": "3", "only": [""]})
-    (rule,) = configured(service(desk).settings()).rules
+    send(browser, f"{HERE}/rules/acme-hours", RULE | {"comparison": "below", "thresholds": "3", "only": [""]})
+    (rule,) = configured(service(browser).settings()).rules
     assert (rule.said, rule.only) == ("hours of a client (total): below 3 h", ())
-    assert "The rule acme-hours is removed." in send(desk, f"{HERE}/rules/acme-hours", {}, "remove").text
-    assert configured(service(desk).settings()).rules == ()
-    assert "There is no rule acme-hours any more." in desk.page(f"{HERE}/rules/acme-hours").text
-    assert "There is no rule 'acme-hours' any more." in send(desk, f"{HERE}/rules/acme-hours", {}, "remove").text
-    trail = desk.page("/settings/audit").text
+    assert "The rule acme-hours is removed." in send(browser, f"{HERE}/rules/acme-hours", {}, "remove").text
+    assert configured(service(browser).settings()).rules == ()
+    assert "There is no rule acme-hours any more." in browser.page(f"{HERE}/rules/acme-hours").text
+    assert "There is no rule 'acme-hours' any more." in send(browser, f"{HERE}/rules/acme-hours", {}, "remove").text
+    trail = browser.page("/settings/audit").text
     for line in (
         "rule added acme-hours: hours",
         "rule changed acme-hours: hours of a client (total): below",
         "rule removed",
     ):
         assert f"alert {line}" in trail
-    assert "alerts" not in service(desk).settings().setup_document
+    assert "alerts" not in service(browser).settings().setup_document
 
 
-def test_a_ready_made_rule_is_switched(desk: Browser) -> None:
+def test_a_ready_made_rule_is_switched(browser: Browser) -> None:
     """On as shipped, with a custom threshold, and off; only what differs is stored."""
-    assert "The rule not_logged is on." in send(desk, f"{HERE}/rules/not_logged", {}, "on").text
-    assert "not_logged: {}" in service(desk).settings().setup_document
+    assert "The rule not_logged is on." in send(browser, f"{HERE}/rules/not_logged", {}, "on").text
+    assert "not_logged: {}" in service(browser).settings().setup_document
     same = {
         "figure": "entries",
         "scope": "person",
@@ -143,33 +143,33 @@ def test_a_ready_made_rule_is_switched(desk: Browser) -> None:
         "severity": "info",
     }
     changed = same | {"thresholds": "3", "only": [""], "ignored": ["Ann", "Ben"]}
-    send(desk, f"{HERE}/rules/not_logged", changed)
-    assert "not_logged no time entry of a person for 3 working days info all Ann, Ben" in desk.page(HERE).text
-    document = service(desk).settings().setup_document
+    send(browser, f"{HERE}/rules/not_logged", changed)
+    assert "not_logged no time entry of a person for 3 working days info all Ann, Ben" in browser.page(HERE).text
+    document = service(browser).settings().setup_document
     assert "Ann" not in document  # people by their ids, so that no version keeps a name
-    (rule,) = configured(service(desk).settings()).rules
+    (rule,) = configured(service(browser).settings()).rules
     assert [each.text for each in rule.ignored] == ["u1", "u2", "u3"]
     assert "figure" not in document
-    assert [each["value"] for each in desk.page(f"{HERE}/rules/not_logged").all("input") if each.get("name") == "ignored"] == [
+    assert [each["value"] for each in browser.page(f"{HERE}/rules/not_logged").all("input") if each.get("name") == "ignored"] == [
         "Ann", "Ben", "",
     ]  # fmt: skip
-    assert "The rule not_logged is off." in send(desk, f"{HERE}/rules/not_logged", {}, "remove").text
-    assert "There is no ready-made rule 'x'" in send(desk, f"{HERE}/rules/x", {}, "on").text
+    assert "The rule not_logged is off." in send(browser, f"{HERE}/rules/not_logged", {}, "remove").text
+    assert "There is no ready-made rule 'x'" in send(browser, f"{HERE}/rules/x", {}, "on").text
 
 
-def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
+def test_a_preview_says_what_the_rule_says_now(browser: Browser) -> None:
     """By the same evaluation, before anything is saved: what opens, of several thresholds the farthest, and the values."""
-    before = service(desk).revision()
-    page = send(desk, NEW_RULE, RULE, "look")
+    before = service(browser).revision()
+    page = send(browser, NEW_RULE, RULE, "look")
     assert page.faults == []
     assert "It opens 1 alert: Acme: hours above 8.5 h Values, worst first Name Now Acme 9.0 h" in page.text
-    nothing = send(desk, NEW_RULE, RULE | {"thresholds": "40", "only": [""]}, "look").text
+    nothing = send(browser, NEW_RULE, RULE | {"thresholds": "40", "only": [""]}, "look").text
     assert "It opens no alert. Values, worst first Name Now Acme 9.0 h Brook & Co 1.0 h" in nothing
     people = {"figure": "running_hours", "scope": "person", "only": ["Ann"]}
-    assert "There are no figures yet for this rule." in send(desk, NEW_RULE, RULE | people, "look").text
-    page = send(desk, NEW_SUBSCRIPTION, SUBSCRIPTION, "look")
+    assert "There are no figures yet for this rule." in send(browser, NEW_RULE, RULE | people, "look").text
+    page = send(browser, NEW_SUBSCRIPTION, SUBSCRIPTION, "look")
     assert (page.faults, "Nothing new in the last seven days." in page.text) == ([], True)
-    assert service(desk).revision() == before
+    assert service(browser).revision() == before
 
 
 @pytest.mark.parametrize(
@@ -199,12 +199,12 @@ def test_a_preview_says_what_the_rule_says_now(desk: Browser) -> None:
     ],
 )
 def test_a_mistake_is_shown_next_to_its_field(
-    desk: Browser, path: str, change: dict[str, Any], place: str, expected: str
+    browser: Browser, path: str, change: dict[str, Any], place: str, expected: str
 ) -> None:
     """One message, the summary leads to it, and all that was typed is still there; nothing is stored."""
-    before = service(desk).revision()
+    before = service(browser).revision()
     typed = {**(RULE if path == NEW_RULE else SUBSCRIPTION if path == NEW_SUBSCRIPTION else {}), **change}
-    answer = desk.post(path, {**typed, "action": "save"}, of=HERE)
+    answer = browser.post(path, {**typed, "action": "save"}, of=HERE)
     page = Page(answer.text)
     assert (answer.status_code, page.faults) == (422, [])
     assert page.text.count(expected) == 2  # in the summary, and at the field
@@ -216,20 +216,20 @@ def test_a_mistake_is_shown_next_to_its_field(
     for name in ("name", "thresholds", "holidays", "only", "ignored", "client", "project", "working_days", "about"):
         some = [typed[name]] if isinstance(typed.get(name), str) else typed.get(name, [])
         assert set(filter(None, some)) <= set(kept), name
-    assert service(desk).revision() == before
+    assert service(browser).revision() == before
 
 
-def test_a_stale_form_changes_nothing(desk: Browser) -> None:
+def test_a_stale_form_changes_nothing(browser: Browser) -> None:
     """Someone else was faster; what was typed stays."""
-    stale = desk.hidden(HERE)
-    send(desk, f"{HERE}/days", {"working_days": ["monday", "sunday"], "holidays": "2026-12-25"})
-    answer = desk.send(NEW_RULE, stale, {**RULE, "action": "save"})
+    stale = browser.hidden(HERE)
+    send(browser, f"{HERE}/days", {"working_days": ["monday", "sunday"], "holidays": "2026-12-25"})
+    answer = browser.send(NEW_RULE, stale, {**RULE, "action": "save"})
     assert (answer.status_code, "changed in the meantime" in answer.text) == (422, True)
     assert Page(answer.text).value("name") == "acme-hours"
-    calendar = configured(service(desk).settings()).calendar
+    calendar = configured(service(browser).settings()).calendar
     assert (sorted(calendar.days), [str(day) for day in calendar.holidays]) == ([0, 6], ["2026-12-25"])
     days = ["monday", "tuesday", "wednesday", "thursday", "friday"]
-    send(desk, f"{HERE}/days", {"working_days": days, "holidays": ""})
+    send(browser, f"{HERE}/days", {"working_days": days, "holidays": ""})
 
 
 def test_what_a_form_made_is_a_file_and_a_file_is_in_force(tmp_path: Path, office: Team) -> None:

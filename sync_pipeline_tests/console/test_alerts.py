@@ -12,22 +12,22 @@ from sync_pipeline_tests.alerts.sinks import TOKEN, http_sink
 from sync_pipeline_tests.console.browsing import Browser, browsing, consoling
 
 
-def test_a_destination_is_added_tried_and_removed(desk_browser: Browser) -> None:
+def test_a_destination_is_added_tried_and_removed(setup_browser: Browser) -> None:
     """What goes wrong is reported; the address is on no page, also not in the form that is shown again."""
-    assert "There are no destinations yet" in desk_browser.get("/settings/alerts").text
+    assert "There are no destinations yet" in setup_browser.get("/settings/alerts").text
     with http_sink() as sink:
-        added = desk_browser.post("/settings/alerts", {"name": "ops", "address": sink.address})
+        added = setup_browser.post("/settings/alerts", {"name": "ops", "address": sink.address})
         assert "Alerts are sent to ops (JSON)" in added.text
-        assert "ops took the test message" in desk_browser.post("/settings/alerts/test", {"name": "ops"}).text
+        assert "ops took the test message" in setup_browser.post("/settings/alerts/test", {"name": "ops"}).text
         sink.status = 500
-        assert "it answered 500" in desk_browser.post("/settings/alerts/test", {"name": "ops"}).text
-    wrong = desk_browser.post("/settings/alerts", {"name": "ops", "address": f"nonsense://{TOKEN}"})
+        assert "it answered 500" in setup_browser.post("/settings/alerts/test", {"name": "ops"}).text
+    wrong = setup_browser.post("/settings/alerts", {"name": "ops", "address": f"nonsense://{TOKEN}"})
     assert "The address of ops cannot be used" in wrong.text
-    assert "needs a short name" in desk_browser.post("/settings/alerts", {"name": "A b", "address": "x"}).text
-    assert "Nothing is sent to ops any more" in desk_browser.post("/settings/alerts/remove", {"name": "ops"}).text
-    assert "There is no destination" in desk_browser.post("/settings/alerts/remove", {"name": "ops"}).text
+    assert "needs a short name" in setup_browser.post("/settings/alerts", {"name": "A b", "address": "x"}).text
+    assert "Nothing is sent to ops any more" in setup_browser.post("/settings/alerts/remove", {"name": "ops"}).text
+    assert "There is no destination" in setup_browser.post("/settings/alerts/remove", {"name": "ops"}).text
     assert sink.titles == ["Test of sync_pipeline"]
-    assert [seen for seen in desk_browser.seen if TOKEN in seen] == []
+    assert [seen for seen in setup_browser.seen if TOKEN in seen] == []
 
 
 def test_the_rules_on_figures_are_shown(tmp_path: Path) -> None:

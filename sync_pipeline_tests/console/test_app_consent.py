@@ -15,7 +15,7 @@ from sync_pipeline.sandbox.highlevel.settings import VENDOR
 from sync_pipeline_tests.console.browsing import Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import decide
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, Team, team
-from sync_pipeline_tests.setup.desks import environ_of
+from sync_pipeline_tests.setup.services import environ_of
 
 APP = {"region": "sandbox", "profile": "highlevel", "way": "app", "app_id": CLIENT_ID, "app_secret": CLIENT_SECRET}
 

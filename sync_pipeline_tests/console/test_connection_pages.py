@@ -163,10 +163,10 @@ def test_a_system_that_does_not_exist(browser: Browser) -> None:
     assert (answer.status_code, "There is no system" in answer.text) == (404, True)
 
 
-def test_the_pages_in_a_browser(desk_browser: Browser, office: Team, chrome: playwright.sync_api.Browser) -> None:
+def test_the_pages_in_a_browser(setup_browser: Browser, office: Team, chrome: playwright.sync_api.Browser) -> None:
     """Wide and narrow, light and dark; a connection is tested and disconnected with a real browser."""
-    connect(desk_browser, office)
-    with walking(chrome, desk_browser.console.link()) as ana:
+    connect(setup_browser, office)
+    with walking(chrome, setup_browser.console.link()) as ana:
         ana.to(HERE)
         ana.press("Test this connection")
         ana.sees("Everything that was checked is as it should be.")

@@ -12,11 +12,11 @@ from sync_pipeline_tests.harness import Team
 
 
 @pytest.fixture
-def browser(desk_browser: Browser, office: Team) -> Browser:
+def browser(setup_browser: Browser, office: Team) -> Browser:
     """Clockify is connected."""
-    look(desk_browser, office)
-    choose(desk_browser, office)
-    return desk_browser
+    look(setup_browser, office)
+    choose(setup_browser, office)
+    return setup_browser
 
 
 def test_someone_allows_the_access(browser: Browser, office: Team) -> None:

@@ -23,18 +23,18 @@ OURS = "# ours\nentity: projects\n\nfields:\n  note: drop # not needed\n"
 
 
 @pytest.fixture
-def live(desk_browser: Browser, office: Team) -> Browser:
+def live(setup_browser: Browser, office: Team) -> Browser:
     """A browser at a console that is live."""
-    connect(desk_browser, office)
-    desk_browser.post("/try", {"kind": "dry_run"})
-    desk_browser.wait("/try/progress")
-    desk_browser.post("/live", {"on": "1"})
-    return desk_browser
+    connect(setup_browser, office)
+    setup_browser.post("/try", {"kind": "dry_run"})
+    setup_browser.wait("/try/progress")
+    setup_browser.post("/live", {"on": "1"})
+    return setup_browser
 
 
-def test_one_table_from_source_to_result(desk_browser: Browser, office: Team) -> None:
+def test_one_table_from_source_to_result(setup_browser: Browser, office: Team) -> None:
     """Of a record that can be chosen: what it has, the steps, and what the target gets."""
-    browser = desk_browser
+    browser = setup_browser
     connect(browser, office)
     emails = [str(user["email"]) for user in office.users()]
     pages = [browser.page(f"/mapping/users?record={number}") for number in range(len(emails))]
@@ -51,15 +51,15 @@ def test_one_table_from_source_to_result(desk_browser: Browser, office: Team) ->
     assert "active_workspace" in pages[0].text
 
 
-def test_what_something_else_needs_has_no_button_to_remove_it(desk_browser: Browser, office: Team) -> None:
+def test_what_something_else_needs_has_no_button_to_remove_it(setup_browser: Browser, office: Team) -> None:
     """A lock with the reason in its place; each button that is there works."""
-    connect(desk_browser, office)
+    connect(setup_browser, office)
     reasons = {"users": "the target knows a record by it", "time_entries": "a rule compares it with another field"}
-    for entity, spec in specs_of(desk_browser.console.console.setup.settings()).items():
-        page = desk_browser.page(f"/mapping/{entity}")
+    for entity, spec in specs_of(setup_browser.console.console.setup.settings()).items():
+        page = setup_browser.page(f"/mapping/{entity}")
         locked = {field.name for field in spec.fields if f"Remove {field.name}" not in page.text}
         refused = {
-            field.name for field in spec.fields if check_drop(desk_browser.console.console.setup, entity, field.name)
+            field.name for field in spec.fields if check_drop(setup_browser.console.console.setup, entity, field.name)
         }
         assert locked == refused
         assert f"Locked: {reasons.get(entity, '')}" in page.text
@@ -67,13 +67,13 @@ def test_what_something_else_needs_has_no_button_to_remove_it(desk_browser: Brow
 
 
 @pytest.mark.parametrize("role", ["viewer", "operator"])
-def test_who_may_not_change_a_field_sees_it_in_full(desk_browser: Browser, office: Team, role: Role) -> None:
+def test_who_may_not_change_a_field_sees_it_in_full(setup_browser: Browser, office: Team, role: Role) -> None:
     """Where its value comes from, each transform and rule, and the preview of the chosen record; nothing to fill in or press."""
-    connect(desk_browser, office)
+    connect(setup_browser, office)
     changed = {"name": "email", "source": "email", "transform": "trim | lower", "type": "email", "required": "1"}
-    assert desk_browser.post("/mapping/users", changed | {"max_length": "200"}, of="/mapping/users/email").is_success
-    with browsing(desk_browser.console) as browser:
-        browser.get(desk_browser.console.link(role))
+    assert setup_browser.post("/mapping/users", changed | {"max_length": "200"}, of="/mapping/users/email").is_success
+    with browsing(setup_browser.console) as browser:
+        browser.get(setup_browser.console.link(role))
         table, page = browser.page("/mapping/users"), browser.page("/mapping/users/email?record=1")
         new = browser.get("/mapping/new/users")
     assert page.faults == []
@@ -87,9 +87,9 @@ def test_who_may_not_change_a_field_sees_it_in_full(desk_browser: Browser, offic
     assert new.status_code == 403
 
 
-def test_a_field_is_previewed_with_the_chosen_record(desk_browser: Browser, office: Team) -> None:
+def test_a_field_is_previewed_with_the_chosen_record(setup_browser: Browser, office: Team) -> None:
     """Without a script, by the button; what was chosen stays chosen."""
-    browser = desk_browser
+    browser = setup_browser
     connect(browser, office)
     form = {"is_new": "1", "name": "nick", "source": "name", "transform": "upper", "action": "look"}
     seen = [
@@ -104,9 +104,9 @@ def test_a_field_is_previewed_with_the_chosen_record(desk_browser: Browser, offi
     assert chosen == ["0", "1"]
 
 
-def test_transforms_are_rows_that_work_without_a_script(desk_browser: Browser, office: Team) -> None:
+def test_transforms_are_rows_that_work_without_a_script(setup_browser: Browser, office: Team) -> None:
     """Added, moved and removed by buttons that store nothing; the source field is found by a filter and picked; then it is saved."""
-    browser = desk_browser
+    browser = setup_browser
     connect(browser, office)
     form: dict[str, Any] = {"is_new": "1", "name": "nick", "source": "name", "type": "text"}
 

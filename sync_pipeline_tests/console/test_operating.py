@@ -27,7 +27,7 @@ WRONG = "a-key-that-was-mistyped"
 
 @pytest.fixture
 def setup(tmp_path: Path) -> SetupService:
-    """The desk of the console's home."""
+    """The set-up service of the console's home."""
     return SetupService("Ana (test)", root=tmp_path, environ={"SYNC_HOME": str(tmp_path / "home")})
 
 
@@ -151,9 +151,9 @@ def test_what_is_left_of_the_hour(ana: Browser, setup: SetupService) -> None:
     assert "says nothing about the configuration; one that passed before still counts. Try again at" in page
 
 
-def test_what_was_typed_wrong_is_typed_again(office: Team, desk_browser: Browser) -> None:
+def test_what_was_typed_wrong_is_typed_again(office: Team, setup_browser: Browser) -> None:
     """A key that was entered just now: no one is sent to a variable or to a stored secret, and the system's own message comes first."""
-    page = look(desk_browser, office, secret=WRONG)
+    page = look(setup_browser, office, secret=WRONG)
     text = Page(page.text).text
     assert (
         "This API key does not exist. Copy it again. Keys are made under Preferences > Advanced. (Clockify GET" in text
@@ -161,11 +161,11 @@ def test_what_was_typed_wrong_is_typed_again(office: Team, desk_browser: Browser
     assert "CLOCKIFY_API_KEY" not in text
 
 
-def test_what_a_key_may_not_do_is_one_sentence(office: Team, desk_browser: Browser) -> None:
+def test_what_a_key_may_not_do_is_one_sentence(office: Team, setup_browser: Browser) -> None:
     """A key that may only read: not the same sentence for each entity."""
-    look(desk_browser, office)
-    choose(desk_browser, office)
-    text = Page(snapshots(desk_browser, office, api_key="sandbox-snapshots-read-only-key").text).text
+    look(setup_browser, office)
+    choose(setup_browser, office)
+    text = Page(snapshots(setup_browser, office, api_key="sandbox-snapshots-read-only-key").text).text
     assert "This key or token may not write projects, users and time entries." in text
 
 

@@ -32,15 +32,15 @@ def test_every_page_is_well_formed(browser: Browser, path: str) -> None:
     assert [one for one in named if one not in ids] == []
 
 
-def test_an_empty_list_says_what_comes_next(desk_browser: Browser) -> None:
+def test_an_empty_list_says_what_comes_next(setup_browser: Browser) -> None:
     """A sync of the sample data; the set-up where that is not finished; a viewer is offered neither."""
     empty = {"/records": "Nothing has been synced yet.", "/activity": "Nothing has happened yet."}
     for path, sentence in empty.items():
-        page = desk_browser.page(path)
+        page = setup_browser.page(path)
         assert f"{sentence} Sync now" in page.text
         assert page.faults == []
-    with browsing(desk_browser.console) as viewer:
-        viewer.get(desk_browser.console.link("viewer"))
+    with browsing(setup_browser.console) as viewer:
+        viewer.get(setup_browser.console.link("viewer"))
         for path, sentence in empty.items():
             text = viewer.page(path).text
             assert sentence in text

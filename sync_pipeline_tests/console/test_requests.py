@@ -115,13 +115,13 @@ def test_days_are_backfilled_from_a_form(browser: Browser) -> None:
     assert f"Backfill time entries, {panel.last} to {panel.last}" in Page(asked.text).text
 
 
-def test_where_nothing_may_be_written_only_a_comparison_is_asked_for(desk_browser: Browser, office: Team) -> None:
+def test_where_nothing_may_be_written_only_a_comparison_is_asked_for(setup_browser: Browser, office: Team) -> None:
     """As from the terminal: accounts that are not live are previewed."""
-    connect(desk_browser, office)
-    answer = press(desk_browser, **ASKED)
+    connect(setup_browser, office)
+    answer = press(setup_browser, **ASKED)
     assert answer.status_code == 409
     assert "Nothing may be written now" in Page(answer.text).text
-    assert press(desk_browser, kind="verify").url.path == "/requests/1"
+    assert press(setup_browser, kind="verify").url.path == "/requests/1"
 
 
 def test_without_a_daemon_the_page_reports_it(tmp_path: Path) -> None:

@@ -83,10 +83,10 @@ def test_a_refusal_is_audited_once_a_session(console: RunningConsole) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES[1:])
-def test_pages_show_the_forms_that_a_role_may_send(desk_browser: Browser, office: Team, role: Role) -> None:
+def test_pages_show_the_forms_that_a_role_may_send(setup_browser: Browser, office: Team, role: Role) -> None:
     """No others; what is left is correct HTML, and everyone can sign out."""
-    connect(desk_browser, office)
-    with signed_in(desk_browser.console, role) as browser:
+    connect(setup_browser, office)
+    with signed_in(setup_browser.console, role) as browser:
         for path in SHOWN:
             page = browser.page(path)
             assert page.faults == [], path
@@ -102,7 +102,7 @@ def test_pages_show_the_forms_that_a_role_may_send(desk_browser: Browser, office
 
 @pytest.mark.parametrize("role", ROLES[1:])
 def test_only_admins_are_offered_the_set_up(
-    console: RunningConsole, desk_browser: Browser, office: Team, role: Role
+    console: RunningConsole, setup_browser: Browser, office: Team, role: Role
 ) -> None:
     """Others do not see its buttons: not before anything is connected, and not afterwards."""
     is_admin = role == "admin"
@@ -112,8 +112,8 @@ def test_only_admins_are_offered_the_set_up(
         assert ("Continue: Clockify" in text) is is_admin
         assert ("Edit mapping" in text) is is_admin
         assert "Connect accounts" not in browser.get("/overview/progress").text or is_admin
-    connect(desk_browser, office)
-    with signed_in(desk_browser.console, role) as browser:
+    connect(setup_browser, office)
+    with signed_in(setup_browser.console, role) as browser:
         text = browser.page("/").text
         assert ("Edit mapping" in text) is is_admin
         assert ("Continue: Preview" in browser.page("/mapping").text) is is_admin

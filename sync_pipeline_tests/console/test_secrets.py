@@ -23,24 +23,24 @@ def second_key(office: Team) -> str:
     return NEW
 
 
-def test_a_key_is_replaced_while_live_syncing_continues(desk_browser: Browser, office: Team, second_key: str) -> None:
+def test_a_key_is_replaced_while_live_syncing_continues(setup_browser: Browser, office: Team, second_key: str) -> None:
     """The new one is tried and used, live stays on, the old one is a fallback until it is forgotten; the trail records all of it."""
-    connect(desk_browser, office)
-    desk_browser.post("/try", {"kind": "dry_run"})
-    desk_browser.wait("/try/progress")
-    assert "Live syncing is on" in desk_browser.post("/live", {"on": "1"}).text
+    connect(setup_browser, office)
+    setup_browser.post("/try", {"kind": "dry_run"})
+    setup_browser.wait("/try/progress")
+    assert "Live syncing is on" in setup_browser.post("/live", {"on": "1"}).text
 
-    answer = desk_browser.post("/secrets/rotate", {"name": "clockify.api_key", "secret": f" '{second_key}'\n"})
+    answer = setup_browser.post("/secrets/rotate", {"name": "clockify.api_key", "secret": f" '{second_key}'\n"})
     assert "the new one is in use" in answer.text
     assert "old one kept as fallback" in answer.text
-    assert "live syncing is turned on" in desk_browser.page("/").text.lower()
-    assert "the old one is removed" in desk_browser.post("/secrets/retire", {"name": "clockify.api_key"}).text
-    assert "There was no old one" in desk_browser.post("/secrets/retire", {"name": "clockify.api_key"}).text
-    trail = desk_browser.page("/trail").text
+    assert "live syncing is turned on" in setup_browser.page("/").text.lower()
+    assert "the old one is removed" in setup_browser.post("/secrets/retire", {"name": "clockify.api_key"}).text
+    assert "There was no old one" in setup_browser.post("/secrets/retire", {"name": "clockify.api_key"}).text
+    trail = setup_browser.page("/trail").text
     assert [what in trail for what in ("secret rotated", "secret retired", f"@{platform.node()} (console)")] == [
         True
     ] * 3
-    assert not [seen for seen in desk_browser.seen if second_key in seen]
+    assert not [seen for seen in setup_browser.seen if second_key in seen]
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def test_a_key_is_replaced_while_live_syncing_continues(desk_browser: Browser, o
     ],
 )
 def test_what_does_not_work_is_not_taken(
-    desk_browser: Browser, office: Team, name: str, secret: str, expected: str
+    setup_browser: Browser, office: Team, name: str, secret: str, expected: str
 ) -> None:
     """It is reported next to its field; the one in use stays, without a fallback."""
-    connect(desk_browser, office)
-    answer = desk_browser.post("/secrets/rotate", {"name": name, "secret": secret})
+    connect(setup_browser, office)
+    answer = setup_browser.post("/secrets/rotate", {"name": name, "secret": secret})
 
     assert answer.status_code == 422
     assert expected.lower() in Page(answer.text).text.lower()

@@ -14,14 +14,14 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline_tests.console.browsing import PAGES, Browser, Page, browsing, consoling
 from sync_pipeline_tests.console.setting_up import choose, connect, look, snapshots
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team
-from sync_pipeline_tests.setup.desks import write_document
+from sync_pipeline_tests.setup.services import write_document
 
 SCRIPT = "<script>alert(1)</script>"
 
 
-def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
+def test_from_nothing_to_live(setup_browser: Browser, office: Team) -> None:
     """Connect both, add a field, try, go live, turn it off; all of it is in the audit trail under one name."""
-    browser = desk_browser
+    browser = setup_browser
     connect(browser, office)
     field = {"is_new": "1", "name": "nick", "source": "name", "transform": "upper"}
     assert "The field nick is saved." in browser.post("/mapping/users", field, of="/mapping/new/users").text
@@ -48,9 +48,9 @@ def test_from_nothing_to_live(desk_browser: Browser, office: Team) -> None:
     assert trail.count(f"@{platform.node()} (console)") >= 6
 
 
-def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office: Team) -> None:
+def test_a_changed_mapping_asks_for_another_trial(setup_browser: Browser, office: Team) -> None:
     """What was tried is no more what would run."""
-    browser = desk_browser
+    browser = setup_browser
     connect(browser, office)
     browser.post("/try", {"kind": "dry_run"})
     browser.wait("/try/progress")
@@ -62,9 +62,9 @@ def test_a_changed_mapping_asks_for_another_trial(desk_browser: Browser, office:
     assert browser.post("/live", {"on": "1"}).status_code == 422
 
 
-def test_a_wrong_key_is_reported_next_to_the_key(desk_browser: Browser, office: Team) -> None:
+def test_a_wrong_key_is_reported_next_to_the_key(setup_browser: Browser, office: Team) -> None:
     """What was typed stays, but for the secret."""
-    answer = look(desk_browser, office, secret="no-such-key-at-all")
+    answer = look(setup_browser, office, secret="no-such-key-at-all")
     page = Page(answer.text)
 
     assert answer.status_code == 422
@@ -74,70 +74,70 @@ def test_a_wrong_key_is_reported_next_to_the_key(desk_browser: Browser, office: 
 
 
 @pytest.mark.parametrize("around", [' "{}" ', "'{}'\t", "\u201c{}\u201d", "\u00a0{}\r\n"])
-def test_a_secret_is_freed_of_what_copying_adds(desk_browser: Browser, office: Team, around: str) -> None:
+def test_a_secret_is_freed_of_what_copying_adds(setup_browser: Browser, office: Team, around: str) -> None:
     """Blanks, quotes and line ends around it are no part of a key."""
-    assert look(desk_browser, office, secret=around.format(CLOCKIFY_KEY)).status_code == 200
-    assert snapshots(desk_browser, office, api_key=around.format(SNAPSHOTS_KEY)).url.path == "/mapping"
+    assert look(setup_browser, office, secret=around.format(CLOCKIFY_KEY)).status_code == 200
+    assert snapshots(setup_browser, office, api_key=around.format(SNAPSHOTS_KEY)).url.path == "/mapping"
 
 
-def test_a_wrong_address_is_reported_next_to_the_address(desk_browser: Browser, office: Team) -> None:
+def test_a_wrong_address_is_reported_next_to_the_address(setup_browser: Browser, office: Team) -> None:
     """Of either system."""
-    first = Page(look(desk_browser, office, base_url="not an address").text)
-    second = Page(snapshots(desk_browser, office, base_url="http://127.0.0.1:9/").text)
+    first = Page(look(setup_browser, office, base_url="not an address").text)
+    second = Page(snapshots(setup_browser, office, base_url="http://127.0.0.1:9/").text)
 
     for page in (first, second):
         assert [found["id"] for found in page.all("input") if found.get("aria-invalid")] == ["base_url"]
 
 
-def test_the_first_half_of_step_1_survives_a_reload(desk_browser: Browser, office: Team) -> None:
+def test_the_first_half_of_step_1_survives_a_reload(setup_browser: Browser, office: Team) -> None:
     """The key just typed waits on our side until the workspace is chosen, or another key is wanted."""
-    look(desk_browser, office)
+    look(setup_browser, office)
 
-    assert "Polaris" in desk_browser.page("/clockify").text
+    assert "Polaris" in setup_browser.page("/clockify").text
     for path in ("/clockify?again=1", "/clockify"):  # the key is forgotten, region and addresses are not
-        page = desk_browser.page(path)
+        page = setup_browser.page(path)
         assert "Look up workspaces" in page.text
         assert [found["value"] for found in page.all("option") if "selected" in found] == ["custom"]
         assert page.value("base_url") == office.sandbox.clockify
         assert page.value("secret") == ""
 
 
-def test_a_plain_members_key_is_reported_before_it_is_connected(desk_browser: Browser, office: Team) -> None:
+def test_a_plain_members_key_is_reported_before_it_is_connected(setup_browser: Browser, office: Team) -> None:
     """Its workspace cannot be chosen, and why is next to it; sent anyway, it is refused."""
-    page = Page(look(desk_browser, office, secret="sandbox-clockify-member-key").text)
+    page = Page(look(setup_browser, office, secret="sandbox-clockify-member-key").text)
 
     assert [found for found in page.all("input") if found.get("name") == "workspace" and "disabled" not in found] == []
     assert "member: needs an admin's key" in page.text
     assert "Connect this workspace" not in page.text
-    assert "belongs to a plain member" in Page(choose(desk_browser, office).text).text
+    assert "belongs to a plain member" in Page(choose(setup_browser, office).text).text
 
 
-def test_the_profile_is_chosen_and_the_return_address_copied(desk_browser: Browser) -> None:
+def test_the_profile_is_chosen_and_the_return_address_copied(setup_browser: Browser) -> None:
     """Of the known profiles, each with what it is; another one is refused, next to it."""
-    page = desk_browser.page("/snapshots")
+    page = setup_browser.page("/snapshots")
 
     assert "Generic: A REST API with one resource per entity" in page.text
     (address,) = [found for found in page.all("input") if found.get("id") == "redirect_uri"]
     assert address["value"].startswith("http://127.0.0.1:")
     assert "readonly" in address
     assert "name" not in address
-    wrong = Page(desk_browser.post("/snapshots", {"region": "custom", "profile": "nope"}, of="/snapshots").text)
+    wrong = Page(setup_browser.post("/snapshots", {"region": "custom", "profile": "nope"}, of="/snapshots").text)
     assert [found["id"] for found in wrong.all("select") if found.get("aria-invalid")] == ["profile"]
 
 
-def test_an_empty_secret_keeps_the_stored_one(desk_browser: Browser, office: Team) -> None:
+def test_an_empty_secret_keeps_the_stored_one(setup_browser: Browser, office: Team) -> None:
     """The page states on which day it was stored."""
-    connect(desk_browser, office)
+    connect(setup_browser, office)
 
-    assert "Stored on 20" in desk_browser.page("/clockify").text
-    assert look(desk_browser, office, secret="").status_code == 200
-    assert choose(desk_browser, office).url.path == "/setup/snapshots"
-    assert snapshots(desk_browser, office, api_key="").url.path == "/mapping"
+    assert "Stored on 20" in setup_browser.page("/clockify").text
+    assert look(setup_browser, office, secret="").status_code == 200
+    assert choose(setup_browser, office).url.path == "/setup/snapshots"
+    assert snapshots(setup_browser, office, api_key="").url.path == "/mapping"
 
 
-def test_secrets_never_come_back(desk_browser: Browser, office: Team) -> None:
+def test_secrets_never_come_back(setup_browser: Browser, office: Team) -> None:
     """Not in any page, header, redirect or error, whatever was typed where."""
-    browser = desk_browser
+    browser = setup_browser
     wrong = "sentinel-9f8e7d"
     look(browser, office, secret=wrong)
     snapshots(browser, office, api_key=wrong)
@@ -162,9 +162,9 @@ def test_secrets_never_come_back(desk_browser: Browser, office: Team) -> None:
         assert secret not in seen
 
 
-def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) -> None:
+def test_a_stale_form_overwrites_nothing(setup_browser: Browser, office: Team) -> None:
     """In a second tab: what was typed stays on the page, and the set-up is as the other left it."""
-    browser = desk_browser
+    browser = setup_browser
     connect(browser, office)
     stale = browser.page("/mapping/new/users").value("since")
     browser.post("/mapping/users", {"is_new": "1", "name": "nick", "source": "name"}, of="/mapping/new/users")
@@ -185,37 +185,37 @@ def test_a_stale_form_overwrites_nothing(desk_browser: Browser, office: Team) ->
     assert browser.console.console.setup.settings().setup_document == before
 
 
-def test_entities_are_switched_with_what_they_need(desk_browser: Browser, office: Team) -> None:
+def test_entities_are_switched_with_what_they_need(setup_browser: Browser, office: Team) -> None:
     """A missing dependency is reported; a good choice is kept."""
-    connect(desk_browser, office)
+    connect(setup_browser, office)
 
-    refused = desk_browser.post("/mapping", {"entities": ["time_entries"], "start_date": "2026-02-01"})
+    refused = setup_browser.post("/mapping", {"entities": ["time_entries"], "start_date": "2026-02-01"})
     assert refused.status_code == 422
     assert "time_entries needs" in refused.text
     assert (
-        "Saved." in desk_browser.post("/mapping", {"entities": ["users", "projects"], "start_date": "2026-02-01"}).text
+        "Saved." in setup_browser.post("/mapping", {"entities": ["users", "projects"], "start_date": "2026-02-01"}).text
     )
-    page = desk_browser.page("/mapping")
+    page = setup_browser.page("/mapping")
     assert [found["value"] for found in page.all("input") if "checked" in found] == ["projects", "users"]
     assert page.value("start_date") == "2026-02-01"
-    assert desk_browser.post("/mapping", {"entities": ["users"], "start_date": "soon"}).status_code == 422
+    assert setup_browser.post("/mapping", {"entities": ["users"], "start_date": "soon"}).status_code == 422
 
 
-def test_a_field_is_dropped_and_restored(desk_browser: Browser, office: Team) -> None:
+def test_a_field_is_dropped_and_restored(setup_browser: Browser, office: Team) -> None:
     """Both from the list of fields."""
-    connect(desk_browser, office)
+    connect(setup_browser, office)
 
     assert (
         "is no longer delivered"
-        in desk_browser.post("/mapping/drop/users", {"name": "email"}, of="/mapping/users").text
+        in setup_browser.post("/mapping/drop/users", {"name": "email"}, of="/mapping/users").text
     )
-    assert "not delivered" in desk_browser.page("/mapping/users").text
+    assert "not delivered" in setup_browser.page("/mapping/users").text
     assert (
         "has its default again"
-        in desk_browser.post("/mapping/restore/users", {"name": "email"}, of="/mapping/users").text
+        in setup_browser.post("/mapping/restore/users", {"name": "email"}, of="/mapping/users").text
     )
-    assert desk_browser.post("/mapping/drop/users", {"name": "user_id"}, of="/mapping/users").status_code == 422
-    assert desk_browser.post("/mapping/drop/users", {"name": "nope"}, of="/mapping/users").status_code == 422
+    assert setup_browser.post("/mapping/drop/users", {"name": "user_id"}, of="/mapping/users").status_code == 422
+    assert setup_browser.post("/mapping/drop/users", {"name": "nope"}, of="/mapping/users").status_code == 422
 
 
 def test_what_the_environment_gives_is_shown_and_cannot_be_changed(tmp_path: Path, office: Team) -> None:
@@ -238,17 +238,17 @@ def test_what_the_environment_gives_is_shown_and_cannot_be_changed(tmp_path: Pat
         assert page.faults == []
 
 
-def test_a_broken_set_up_is_reported_on_every_page(desk_browser: Browser) -> None:
+def test_a_broken_set_up_is_reported_on_every_page(setup_browser: Browser) -> None:
     """With the line that is wrong; no page breaks, and all is well when it is corrected."""
-    given = desk_browser.console.console.setup.settings()
+    given = setup_browser.console.console.setup.settings()
     write_document(given, "start_date: 2026-02-01\nnonsense: 1\n")
     for path in PAGES:
-        answer = desk_browser.get(path)
+        answer = setup_browser.get(path)
         assert answer.status_code == 409, path
         assert "set-up:2: nonsense" in answer.text
         assert Page(answer.text).faults == []
     write_document(given, "start_date: 2026-02-01\n")
-    assert desk_browser.page("/mapping").value("start_date") == "2026-02-01"
+    assert setup_browser.page("/mapping").value("start_date") == "2026-02-01"
 
 
 def test_one_sided_credentials_start_no_console(tmp_path: Path) -> None:
@@ -260,20 +260,20 @@ def test_one_sided_credentials_start_no_console(tmp_path: Path) -> None:
         pass
 
 
-def test_disconnecting_forgets(desk_browser: Browser, office: Team) -> None:
+def test_disconnecting_forgets(setup_browser: Browser, office: Team) -> None:
     """The system is not set up any more, and its key is deleted."""
-    connect(desk_browser, office)
+    connect(setup_browser, office)
 
     page = "/connections/snapshots/disconnect"
-    assert "forgotten" in desk_browser.post("/snapshots/disconnect", {"name": "Snapshots API"}, of=page).text
-    assert snapshots(desk_browser, office, api_key="").status_code == 422
-    assert "not set up" in desk_browser.page("/connections").text
-    assert "Not connected yet." in desk_browser.page("/").text
+    assert "forgotten" in setup_browser.post("/snapshots/disconnect", {"name": "Snapshots API"}, of=page).text
+    assert snapshots(setup_browser, office, api_key="").status_code == 422
+    assert "not set up" in setup_browser.page("/connections").text
+    assert "Not connected yet." in setup_browser.page("/").text
 
 
-def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser, office: Team) -> None:
+def test_rejects_are_listed_with_reasons_and_offered_again(setup_browser: Browser, office: Team) -> None:
     """Counted on the overview and listed; what the target refused is offered again, what a check rejected is checked again."""
-    browser = desk_browser
+    browser = setup_browser
     connect(browser, office)
     us = replace(office, home=browser.console.console.setup.settings().home, changes={"SYNC_MODE": "live"})
     for number in range(2):
@@ -295,39 +295,39 @@ def test_rejects_are_listed_with_reasons_and_offered_again(desk_browser: Browser
     assert "4 refused records of users" in browser.page("/trail").text
 
 
-def test_scripts_in_records_are_shown_as_text(desk_browser: Browser, office: Team) -> None:
+def test_scripts_in_records_are_shown_as_text(setup_browser: Browser, office: Team) -> None:
     """In examples, previews and trials."""
-    connect(desk_browser, office)
+    connect(setup_browser, office)
     office.put_location("evil", location_name=SCRIPT, address=f'"><img src=x onerror=alert(1)>{SCRIPT}')
-    desk_browser.post("/try", {"kind": "dry_run"})
-    desk_browser.wait("/try/progress")
+    setup_browser.post("/try", {"kind": "dry_run"})
+    setup_browser.wait("/try/progress")
 
     for path in ("/try", "/mapping/locations", "/mapping/new/locations"):
-        answer = desk_browser.get(path)
+        answer = setup_browser.get(path)
         assert SCRIPT not in answer.text
         assert "<img" not in answer.text
         assert Page(answer.text).faults == []
-    assert "alert(1)" in desk_browser.page("/try").text
+    assert "alert(1)" in setup_browser.page("/try").text
 
 
-def test_the_start_date_of_a_stale_form_is_not_taken(desk_browser: Browser) -> None:
+def test_the_start_date_of_a_stale_form_is_not_taken(setup_browser: Browser) -> None:
     """Also when the entities are unchanged."""
     everything = {"entities": ["locations", "users", "projects", "time_entries"]}
-    assert "Saved." in desk_browser.post("/mapping", {**everything, "start_date": "2026-02-01"}).text
+    assert "Saved." in setup_browser.post("/mapping", {**everything, "start_date": "2026-02-01"}).text
 
-    late = desk_browser.post("/mapping", {**everything, "start_date": "2026-03-01", "since": ""})
+    late = setup_browser.post("/mapping", {**everything, "start_date": "2026-03-01", "since": ""})
     assert "changed in the meantime" in late.text
-    assert desk_browser.page("/mapping").value("start_date") == "2026-02-01"
+    assert setup_browser.page("/mapping").value("start_date") == "2026-02-01"
 
 
 @pytest.mark.parametrize("kind", ["sandbox", "dry_run", "nonsense"])
-def test_a_trial_of_any_kind_is_followed_to_its_end(desk_browser: Browser, kind: str) -> None:
+def test_a_trial_of_any_kind_is_followed_to_its_end(setup_browser: Browser, kind: str) -> None:
     """On the untouched sandbox it is always the sandbox that is tried; the page is well-formed all the way."""
-    desk_browser.post("/try", {"kind": kind})
-    answer = desk_browser.wait("/try/progress")
+    setup_browser.post("/try", {"kind": kind})
+    answer = setup_browser.wait("/try/progress")
 
     assert Page(answer.text).faults == []
-    page = desk_browser.page("/try")
+    page = setup_browser.page("/try")
     assert page.faults == []
     assert "passed In the sandbox" in page.text
     assert "Record by record" in page.text

@@ -1,4 +1,4 @@
-"""Every page, in light and dark, on a desk and on a phone: axe finds nothing serious, and no page scrolls sideways."""
+"""Every page, in light and dark, on a desktop and on a phone: axe finds nothing serious, and no page scrolls sideways."""
 
 from __future__ import annotations
 

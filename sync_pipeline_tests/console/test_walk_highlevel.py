@@ -14,7 +14,7 @@ from sync_pipeline.sandbox.highlevel.keys import location_token
 from sync_pipeline_tests.console.browsing import consoling
 from sync_pipeline_tests.console.walk import Walker, elsewhere, walking
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.setup.desks import environ_of
+from sync_pipeline_tests.setup.services import environ_of
 
 SCOPES = "locations.readonly users.readonly objects/schema.readonly objects/schema.write"
 

@@ -20,7 +20,7 @@ from sync_pipeline.store.schema import deliveries
 from sync_pipeline_tests.harness import morning
 from sync_pipeline_tests.highlevel import HighLevelTeam, highlevel_team
 from sync_pipeline_tests.properties.judge import changes_nothing, converged
-from sync_pipeline_tests.setup.desks import desk_of
+from sync_pipeline_tests.setup.services import setup_of
 
 FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}
 CREATE = "POST */custom_objects.clockify_time_entries/records"
@@ -202,7 +202,7 @@ def test_what_a_measurement_left_behind_is_counted_nowhere(us: HighLevelTeam) ->
     us.edit("users", properties={"title": "sync-pipeline-canary", "user_id": f"{MARK}0123456789ab"})
     found = us.verify("users")["users"]
     assert (found.in_sync, found.foreign) == (True, 0)
-    prepare.measure(desk_of(us, us.environ), us.sleep)
+    prepare.measure(setup_of(us, us.environ), us.sleep)
     assert len(us.stored("users")) == users
 
 

@@ -22,7 +22,7 @@ from sync_pipeline_tests.cli.shell import SECRETS
 from sync_pipeline_tests.console.browsing import Browser, browsing
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.scenarios.dagster_runs import enter, failures, instance_of, sync
-from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts
+from sync_pipeline_tests.setup.services import environ_of, on_accounts, setup_of
 
 DELETED = 8
 TRANSFORMS = {"terminal": "upper", "console": "lower", "dagster": '[{prefix: "site "}]'}
@@ -73,13 +73,13 @@ class Office:
 
 def sandbox(us: Team) -> SetupService:
     """Nothing is set up: the untouched sandbox, which acts by itself."""
-    return desk_of(us, environ_of(us, SYNC_MAPPINGS_DIR=str(us.home / "mappings")))
+    return setup_of(us, environ_of(us, SYNC_MAPPINGS_DIR=str(us.home / "mappings")))
 
 
 def by_hand(us: Team) -> SetupService:
     """The accounts come from the environment, and syncs are started by hand."""
     here = {"SYNC_HOME": str(us.home.parent), "SYNC_MAPPINGS_DIR": str(us.home / "mappings")}
-    return desk_of(us, us.environ | here)
+    return setup_of(us, us.environ | here)
 
 
 def live_on(us: Team) -> SetupService:
@@ -98,7 +98,7 @@ def live_off(us: Team) -> SetupService:
 def always_live(us: Team) -> SetupService:
     """Set up, and the environment sets it live."""
     on_accounts(sandbox(us), us)
-    return desk_of(us, {**(sandbox(us).environ or {}), "SYNC_MODE": "live"})
+    return setup_of(us, {**(sandbox(us).environ or {}), "SYNC_MODE": "live"})
 
 
 MODES: dict[str, Callable[[Team], SetupService]] = {

@@ -1,1 +1,1 @@
-"""Tests of the set-up: its file, its desk, the accounts, the trial and the switch."""
+"""Tests of the set-up: its file, its service, the accounts, the trial and the switch."""

@@ -9,7 +9,7 @@ import pytest
 
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.setup.desks import desk_of
+from sync_pipeline_tests.setup.services import setup_of
 
 
 @pytest.fixture
@@ -21,5 +21,5 @@ def us(tmp_path: Path) -> Iterator[Team]:
 
 @pytest.fixture
 def setup(us: Team) -> SetupService:
-    """A desk at which nothing is set up yet."""
-    return desk_of(us)
+    """A service with which nothing is set up yet."""
+    return setup_of(us)

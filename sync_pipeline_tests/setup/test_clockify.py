@@ -14,7 +14,7 @@ from sync_pipeline.setup.service import SetupService
 from sync_pipeline_tests.connectors.scripted import Scripted, in_turn, reply, scripted
 from sync_pipeline_tests.harness import CLOCKIFY_KEY as OWNER
 from sync_pipeline_tests.harness import Team
-from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts
+from sync_pipeline_tests.setup.services import environ_of, on_accounts, setup_of
 
 SANDBOX = ClockifyForm(region="sandbox")
 
@@ -129,8 +129,8 @@ def test_a_stored_key_goes_to_its_own_address_only(us: Team, setup: SetupService
 
 def test_a_key_of_the_environment_goes_to_no_typed_address(us: Team, elsewhere: Scripted) -> None:
     """Who may use the console has not seen that key, and must not have it sent to a host of his own."""
-    on_accounts(desk_of(us), us)
-    setup = desk_of(us, environ_of(us, CLOCKIFY_API_KEY="from-the-environment"))
+    on_accounts(setup_of(us), us)
+    setup = setup_of(us, environ_of(us, CLOCKIFY_API_KEY="from-the-environment"))
     form = ClockifyForm(region="custom", base_url=elsewhere.url, reports_url=elsewhere.url)
     with pytest.raises(ConfigError, match="would be sent to an address that was only entered here"):
         look_at_clockify(setup, form)
@@ -142,7 +142,7 @@ def test_a_key_of_the_environment_goes_to_no_typed_address(us: Team, elsewhere: 
 def test_an_address_of_the_environment_decides(us: Team) -> None:
     """Another one cannot be chosen; the same one can, with the environment's key."""
     there = us.sandbox
-    setup = desk_of(
+    setup = setup_of(
         us,
         environ_of(
             us, CLOCKIFY_BASE_URL=there.clockify, CLOCKIFY_REPORTS_URL=there.reports, CLOCKIFY_API_KEY=OWNER,

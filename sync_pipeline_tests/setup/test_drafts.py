@@ -25,7 +25,7 @@ from sync_pipeline.store.audit import changes
 from sync_pipeline.store.requests import open_requests
 from sync_pipeline.store.trials import Trial
 from sync_pipeline_tests.harness import Team, at_once
-from sync_pipeline_tests.setup.desks import desk_of, document_of, on_accounts
+from sync_pipeline_tests.setup.services import document_of, on_accounts, setup_of
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_what_could_not_be_published_chooses_nothing(
 
     def discarded_meanwhile(session: Session, setup: SetupService) -> list[EntitySpec]:
         found = look(session, setup)
-        discard(desk_of(us, by="bob (test)"), since=None)
+        discard(setup_of(us, by="bob (test)"), since=None)
         return found
 
     monkeypatch.setattr(drafts, "_changed", discarded_meanwhile)
@@ -213,7 +213,7 @@ def test_of_two_people_one_is_refused(us: Team, live: SetupService) -> None:
     """A form or a page made from an older draft changes, publishes and discards nothing."""
     seen = mapping_setup(live, "users").revision()
     drop_field(mapping_setup(live, "users"), "users", "status", since=seen)
-    bob = desk_of(us, by="bob (test)")
+    bob = setup_of(us, by="bob (test)")
     with pytest.raises(ChangedMeanwhile):
         drop_field(mapping_setup(bob, "users"), "users", "time_zone", since=seen)
     for act in (publish, discard):

@@ -17,7 +17,7 @@ from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
 from sync_pipeline_tests.harness import SNAPSHOTS_KEY as GOOD_KEY
 from sync_pipeline_tests.harness import Team
-from sync_pipeline_tests.setup.desks import on_accounts
+from sync_pipeline_tests.setup.services import on_accounts
 from sync_pipeline_tests.setup.test_switching import tried
 
 

@@ -19,7 +19,7 @@ from sync_pipeline.store.schema import credentials as stored_credentials
 from sync_pipeline_tests.harness import CLOCKIFY_KEY as OWNER
 from sync_pipeline_tests.harness import SNAPSHOTS_KEY as FULL
 from sync_pipeline_tests.harness import Team
-from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts
+from sync_pipeline_tests.setup.services import environ_of, on_accounts, setup_of
 
 NEW = "sandbox-clockify-second-key"
 
@@ -108,7 +108,7 @@ def test_what_is_not_there_cannot_be_rotated(us: Team, setup: SetupService) -> N
     on_accounts(setup, us)
     with pytest.raises(ConfigError, match=r"There is no clockify\.addon_token to rotate"):
         rotate(setup, NAMES["clockify.addon_token"], "some-token")
-    given = desk_of(us, environ_of(us, CLOCKIFY_API_KEY=OWNER))
+    given = setup_of(us, environ_of(us, CLOCKIFY_API_KEY=OWNER))
     with pytest.raises(ConfigError, match="CLOCKIFY_API_KEY is set in the environment, which takes precedence"):
         rotate(given, CLOCKIFY_KEY, "another-key")
 
@@ -116,13 +116,13 @@ def test_what_is_not_there_cannot_be_rotated(us: Team, setup: SetupService) -> N
 def test_every_secret_is_encrypted_again(us: Team) -> None:
     """Those of both systems, of other addresses and of webhooks; then the old key can be removed."""
     first, second = (Fernet.generate_key().decode() for _ in range(2))
-    old = desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=first))
+    old = setup_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=first))
     on_accounts(old, us)
     with old.vault() as vault:
         credentials.put(vault.store, vault.keyring, "clockify:w1 generic:x", "webhook:A", "hook", old.now())
-    both = desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=f"{second},{first}"))
+    both = setup_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=f"{second},{first}"))
     assert (encrypt_again(both), encrypt_again(both)) == (3, 0)
-    new = desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=second))
+    new = setup_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=second))
     assert len({row.key_id for row in held(new)}) == 1
     with new.session() as session:
         assert session.call(session.clockify.me)["id"]
@@ -133,8 +133,8 @@ def test_every_secret_is_encrypted_again(us: Team) -> None:
 def test_a_secret_under_a_lost_key_is_named_when_all_others_have_the_new_one(us: Team) -> None:
     """One lost key keeps nothing else on an old one; the message names the secret and both ways on."""
     first, second, lost = (Fernet.generate_key().decode() for _ in range(3))
-    on_accounts(desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=first)), us)
-    stray = desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=first))
+    on_accounts(setup_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=first)), us)
+    stray = setup_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=first))
     with stray.store() as store:
         keyring = credentials.open_keyring(lost, us.home)
         place = ("clockify:w1 generic:x", "webhook:A")
@@ -142,10 +142,10 @@ def test_a_secret_under_a_lost_key_is_named_when_all_others_have_the_new_one(us:
         row = {"connection": place[0], "name": place[1], "key_id": key_id, "ciphertext": ciphertext}
         with store.writing() as tx:  # as an earlier version did: `put` refuses a key that is not the database's
             tx.execute(stored_credentials.insert().values(**row, updated_at=stray.now()))
-    both = desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=f"{second},{first}"))
+    both = setup_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=f"{second},{first}"))
     with pytest.raises(ConfigError, match=r"2 secrets were encrypted again; 1 could not be decrypted .*webhook:A"):
         encrypt_again(both)
-    with desk_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=second)).session() as session:
+    with setup_of(us, environ_of(us, SYNC_ENCRYPTION_KEY=second)).session() as session:
         assert session.call(session.clockify.me)["id"]
 
 

@@ -1,4 +1,4 @@
-"""The desk: everything read again each time, one hand a change, nothing that is not valid."""
+"""The set-up service: everything read again each time, one writer a change, nothing that is not valid."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sync_pipeline.session.secrets import CLOCKIFY_KEY
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.harness import Team
-from sync_pipeline_tests.setup.desks import (
-    desk_of,
+from sync_pipeline_tests.setup.services import (
     document_of,
     environ_of,
     on_accounts,
     on_the_sandbox,
+    setup_of,
     write_document,
 )
 
@@ -32,7 +32,7 @@ def logged(setup: SetupService) -> list[tuple[str, str]]:
 
 def test_a_change_is_seen_by_every_service(us: Team, setup: SetupService) -> None:
     """Nothing is remembered between two looks: another window, or another program."""
-    other = desk_of(us, by="bob (test)")
+    other = setup_of(us, by="bob (test)")
     assert setup.revision() == ""
     now = setup.change({"clockify.plan": "paid"}, "plan", "paid")
     assert other.settings().clockify_plan == "paid"
@@ -92,7 +92,7 @@ def test_a_set_up_that_is_not_valid_is_not_stored(setup: SetupService, values: d
 
 def test_what_the_environment_decides(us: Team) -> None:
     """It is known by name, an empty variable is none, and what is given here comes over it."""
-    setup = desk_of(us, environ_of(us, CLOCKIFY_PLAN="free", SNAPSHOTS_ACCOUNT=" "))
+    setup = setup_of(us, environ_of(us, CLOCKIFY_PLAN="free", SNAPSHOTS_ACCOUNT=" "))
     assert setup.is_given("CLOCKIFY_PLAN")
     assert not setup.is_given("SNAPSHOTS_ACCOUNT")
     assert not setup.is_given("CLOCKIFY_API_KEY")

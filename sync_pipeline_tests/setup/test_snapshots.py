@@ -23,7 +23,7 @@ from sync_pipeline_tests.connectors.consenting import press
 from sync_pipeline_tests.connectors.scripted import Scripted, in_turn, reply, scripted
 from sync_pipeline_tests.harness import SNAPSHOTS_KEY as FULL
 from sync_pipeline_tests.harness import Team
-from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts
+from sync_pipeline_tests.setup.services import environ_of, on_accounts, setup_of
 from sync_pipeline_tests.strangers import crowd, ends
 
 CALLBACK = "http://127.0.0.1:43210/snapshots/callback"
@@ -152,7 +152,7 @@ def test_a_stored_secret_goes_to_its_own_address_only(us: Team, setup: SetupServ
 
 def test_a_key_of_the_environment_goes_to_no_typed_address(us: Team, elsewhere: Scripted) -> None:
     """Its base URL has to be next to it."""
-    setup = desk_of(us, environ_of(us, SNAPSHOTS_API_KEY=FULL, SYNC_MODE="sandbox"))
+    setup = setup_of(us, environ_of(us, SNAPSHOTS_API_KEY=FULL, SYNC_MODE="sandbox"))
     with pytest.raises(ConfigError, match="Set SNAPSHOTS_BASE_URL beside it"):
         connect_snapshots(setup, form(us, base_url=elsewhere.url), since=None)
     assert elsewhere.asked == []

@@ -17,11 +17,11 @@ from sync_pipeline.store.credentials import places
 from sync_pipeline.store.switches import turn
 from sync_pipeline_tests.harness import CLOCKIFY_KEY as OWNER
 from sync_pipeline_tests.harness import Team
-from sync_pipeline_tests.setup.desks import desk_of, environ_of, on_accounts, on_the_sandbox
+from sync_pipeline_tests.setup.services import environ_of, on_accounts, on_the_sandbox, setup_of
 
 
 def tried(setup: SetupService) -> SetupService:
-    """The desk, after a trial that passed."""
+    """The service, after a trial that passed."""
     kind = trial.kind_for(setup.settings())
     assert trial.run(setup, trial.begin(setup, kind), kind).outcome == "passed"
     return setup
@@ -46,7 +46,7 @@ def test_on_and_off(us: Team, setup: SetupService, set_up: Callable[[SetupServic
 
 def test_another_set_up_of_the_database_stays_live(us: Team) -> None:
     """Two homes share it: neither turns the other one off, takes its switch for its own, or removes its secrets."""
-    north, south = (on_accounts(desk_of(us, environ_of(us, SYNC_SETUP_NAME=name)), us) for name in ("", "south"))
+    north, south = (on_accounts(setup_of(us, environ_of(us, SYNC_SETUP_NAME=name)), us) for name in ("", "south"))
     south.change({"snapshots.account": "south"}, "account", "")
     enter_key(south)
     assert not read_live_status(north).is_live
@@ -106,8 +106,8 @@ def test_another_configuration_asks_for_a_new_trial(
 @pytest.mark.parametrize("address", ["clockify.base_url", "clockify.reports_url"])
 def test_another_address_asks_for_a_new_trial(us: Team, address: str) -> None:
     """Also when the key is the environment's, which is the same at every address."""
-    on_accounts(desk_of(us), us)
-    setup = tried(desk_of(us, environ_of(us, CLOCKIFY_API_KEY=OWNER)))
+    on_accounts(setup_of(us), us)
+    setup = tried(setup_of(us, environ_of(us, CLOCKIFY_API_KEY=OWNER)))
     turn_on(setup)
     now = us.sandbox.clockify if address == "clockify.base_url" else us.sandbox.reports
     setup.change({address: now.replace("127.0.0.1", "localhost")}, "address", "")
@@ -126,13 +126,13 @@ def test_what_is_changed_back_is_the_same_configuration(us: Team, setup: SetupSe
 def test_the_environment_decides_where_it_speaks(us: Team, setup: SetupService) -> None:
     """SYNC_MODE keeps it on or off, and the sentence states that."""
     tried(on_accounts(setup, us))
-    live = desk_of(us, environ_of(us, SYNC_MODE="live"))
+    live = setup_of(us, environ_of(us, SYNC_MODE="live"))
     assert read_live_status(live).is_live
     with pytest.raises(ConfigError, match=r"SYNC_MODE=live is set in the environment"):
         turn_on(live)
     with pytest.raises(ConfigError, match=r"stays on: SYNC_MODE is live"):
         turn_off(live)
-    dry = desk_of(us, environ_of(us, SYNC_MODE="dry_run"))
+    dry = setup_of(us, environ_of(us, SYNC_MODE="dry_run"))
     with pytest.raises(ConfigError, match=r"SYNC_MODE=dry_run is set in the environment"):
         turn_on(dry)
 
@@ -161,7 +161,7 @@ def test_what_is_off_is_not_turned_off_again(us: Team, setup: SetupService) -> N
 
 def test_accounts_of_the_environment(us: Team) -> None:
     """There SYNC_MODE is the switch."""
-    setup = desk_of(us, us.environ | {"SYNC_HOME": str(us.home)})
+    setup = setup_of(us, us.environ | {"SYNC_HOME": str(us.home)})
     with pytest.raises(ConfigError, match=r"Set SYNC_MODE=live"):
         turn_on(setup)
 

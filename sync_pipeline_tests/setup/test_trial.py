@@ -18,7 +18,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline.store.rate import note_sent
 from sync_pipeline.store.trials import trial_of
 from sync_pipeline_tests.harness import ENTITIES, Team, rows
-from sync_pipeline_tests.setup.desks import on_accounts, on_the_sandbox
+from sync_pipeline_tests.setup.services import on_accounts, on_the_sandbox
 
 pytestmark = pytest.mark.clock
 

@@ -1,4 +1,4 @@
-"""One sandbox for each test module; a home and a desk for each test."""
+"""One sandbox for each test module; a home and a set-up service for each test."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def us(office: Team, tmp_path: Path) -> Team:
 
 @pytest.fixture
 def setup(us: Team) -> SetupService:
-    """The desk of that home."""
-    return desk_of(us)
+    """The set-up service of that home."""
+    return setup_of(us)
 
 
-def desk_of(us: Team, by: str = "Ana (test)", **changes: str) -> SetupService:
-    """A desk on a team's systems."""
+def setup_of(us: Team, by: str = "Ana (test)", **changes: str) -> SetupService:
+    """A set-up service on a team's systems."""
     us.home.mkdir(parents=True, exist_ok=True)
     return SetupService(by, root=us.home, environ={**us.environ, **changes})

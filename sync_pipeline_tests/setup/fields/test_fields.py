@@ -31,8 +31,8 @@ from sync_pipeline.setup.fields import (
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.store.audit import changes
 from sync_pipeline_tests.harness import ENTITIES, Team
-from sync_pipeline_tests.setup.desks import write_document
-from sync_pipeline_tests.setup.fields.conftest import desk_of
+from sync_pipeline_tests.setup.fields.conftest import setup_of
+from sync_pipeline_tests.setup.services import write_document
 
 SITE = FieldForm("site", source="customFields.'Site no.'", transform="trim | prefix: S-")
 
@@ -84,19 +84,19 @@ def test_types_and_examples(setup: SetupService) -> None:
 def test_samples_when_nothing_can_be_read(us: Team) -> None:
     """Without an answer the shipped samples are shown, and why; nothing is tried for long."""
     us.fault("status", status=500)
-    found = entity_fields(desk_of(us), "projects")
+    found = entity_fields(setup_of(us), "projects")
     assert "samples" in found.note
     assert {source.path for source in found.source_fields} >= {"id", "name"}
     us.no_faults()
-    assert entity_fields(desk_of(us), "projects").note == "", "the next look is real again"
+    assert entity_fields(setup_of(us), "projects").note == "", "the next look is real again"
 
 
 def test_the_budget_is_kept(us: Team) -> None:
     """On the Free plan the last requests of the hour are left to the runs: samples are shown instead."""
-    setup = desk_of(us, CLOCKIFY_PLAN="free")
+    setup = setup_of(us, CLOCKIFY_PLAN="free")
     notes = []
     for number in range(25):  # each from a home of its own in memory, so that nothing is remembered
-        changed = desk_of(us, CLOCKIFY_PLAN="free", SNAPSHOTS_ACCOUNT=str(number))
+        changed = setup_of(us, CLOCKIFY_PLAN="free", SNAPSHOTS_ACCOUNT=str(number))
         notes.append(entity_fields(changed, "projects").note)
     assert notes[0] == ""
     assert "budget" in notes[-1]
@@ -245,7 +245,7 @@ def test_what_must_not_be_dropped(setup: SetupService, entity: str, name: str, e
 
 def test_two_people(us: Team, setup: SetupService) -> None:
     """A change made on what is no more the present state is refused; the first one's stays."""
-    other, seen = desk_of(us, "Ben (test)"), setup.revision()
+    other, seen = setup_of(us, "Ben (test)"), setup.revision()
     change_field(setup, "users", FieldForm("first", source="a"), since=seen)
     with pytest.raises(ChangedMeanwhile):
         change_field(other, "users", FieldForm("second", source="b"), since=seen)
@@ -297,7 +297,7 @@ def test_a_function_of_the_users(us: Team, tmp_path: Path) -> None:
     """A function of the mappings directory can be chosen, alone or on a source, and taken off again."""
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "mine.py").write_text("def clean(value):\n    return 'cleaned'\n")
-    setup = desk_of(us, SYNC_MAPPINGS_DIR=str(tmp_path / "own"))
+    setup = setup_of(us, SYNC_MAPPINGS_DIR=str(tmp_path / "own"))
     form = field_form(setup, "users", "name")
     for changed in (
         replace(form, function="mine.clean"),

@@ -1,4 +1,4 @@
-"""A desk in a home whose embedded sandbox runs already, small and in this process."""
+"""A set-up service in a home whose embedded sandbox runs already, small and in this process."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def environ_of(team: Team, **more: str) -> dict[str, str]:
     }
 
 
-def desk_of(team: Team, environ: Mapping[str, str] | None = None, by: str = "ann (test)") -> SetupService:
-    """A desk at which nothing is set up yet."""
+def setup_of(team: Team, environ: Mapping[str, str] | None = None, by: str = "ann (test)") -> SetupService:
+    """A service with which nothing is set up yet."""
     return SetupService(by, root=team.home.parent, environ=environ_of(team) if environ is None else environ)
 
 
