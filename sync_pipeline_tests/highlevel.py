@@ -1,4 +1,4 @@
-"""A team whose other system is HighLevel: people edit its records by hand, and a judge sees past index and limits."""
+"""A team whose other system is HighLevel: people edit its records by hand, and a check reads past index and limits."""
 
 from __future__ import annotations
 

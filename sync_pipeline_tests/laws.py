@@ -156,9 +156,9 @@ def _once(root: Path, patch: pytest.MonkeyPatch, made: Database) -> Iterator[Pla
     yield lambda history: _broken(lambda: holds(root / str(next(places)), patch, history, made))
 
 
-def _broken(judge: Callable[[], object]) -> list[str]:
+def _broken(check: Callable[[], object]) -> list[str]:
     try:
-        judge()
+        check()
     except AssertionError:
         return [format_exc()]
     return []
@@ -223,7 +223,7 @@ def _one(law: str, on: str, seed: int) -> int:
     """Tell a history; when it is against the law, leave out everything that is not needed for that."""
     history = LAWS[law].history(seed)
     click.echo(str(history))
-    (verdict,) = judged(law, on, [(seed, history)])
+    (verdict,) = played(law, on, [(seed, history)])
     if not verdict.wrong:
         click.echo("The law holds.")
         return 0
@@ -234,7 +234,7 @@ def _one(law: str, on: str, seed: int) -> int:
 
 def _smallest(law: str, on: str, seed: int, history: Any) -> Any:
     for fewer in LAWS[law].smaller(history):
-        if judged(law, on, [(seed, fewer)])[0].wrong:
+        if played(law, on, [(seed, fewer)])[0].wrong:
             return _smallest(law, on, seed, fewer)
     return history
 
@@ -242,10 +242,10 @@ def _smallest(law: str, on: str, seed: int, history: Any) -> Any:
 def _play(part: tuple[str, str, int, int]) -> list[Verdict]:
     """A few histories in a process."""
     law, on, first, end = part
-    return judged(law, on, [(seed, LAWS[law].history(seed)) for seed in range(first, end)])
+    return played(law, on, [(seed, LAWS[law].history(seed)) for seed in range(first, end)])
 
 
-def judged(law: str, on: str, histories: list[tuple[int, Any]]) -> list[Verdict]:
+def played(law: str, on: str, histories: list[tuple[int, Any]]) -> list[Verdict]:
     """How histories of a law end on a database."""
     verdicts: list[Verdict] = []
     with database(on) as made:
@@ -255,7 +255,7 @@ def judged(law: str, on: str, histories: list[tuple[int, Any]]) -> list[Verdict]
 
 
 def _on_one_stage(law: Law, made: Database, histories: list[tuple[int, Any]], verdicts: list[Verdict]) -> None:
-    """Play and judge until one breaks the stage itself: the rest needs a new one."""
+    """Play and check until one breaks the stage itself: the rest needs a new one."""
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as directory,
         pytest.MonkeyPatch.context() as patch,

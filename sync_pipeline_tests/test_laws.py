@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_pipeline_tests.laws import DATABASES, LAWS, judged
+from sync_pipeline_tests.laws import DATABASES, LAWS, played
 
 SEEDS = (11, 12)
 TURNS = [
@@ -22,7 +22,7 @@ FOUND = (("overlaps", "sqlite", 531845130), ("overlaps", "sqlite", 86359127), ("
 @pytest.mark.parametrize(("law", "database"), TURNS)
 def test_the_laws_hold_on_each_database(law: str, database: str) -> None:
     """The same seeds everywhere."""
-    verdicts = judged(law, database, [(seed, LAWS[law].history(seed)) for seed in SEEDS])
+    verdicts = played(law, database, [(seed, LAWS[law].history(seed)) for seed in SEEDS])
     assert [one.wrong for one in verdicts] == [""] * len(SEEDS)
 
 
@@ -32,7 +32,7 @@ def test_what_was_found_at_random_stays_right(law: str, database: str, seed: int
 
     An entry was deleted before the read of the day to which it had moved; a run was killed a moment before all was read again.
     """
-    (verdict,) = judged(law, database, [(seed, LAWS[law].history(seed))])
+    (verdict,) = played(law, database, [(seed, LAWS[law].history(seed))])
     assert verdict.wrong == ""
 
 

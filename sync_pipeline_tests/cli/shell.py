@@ -120,7 +120,7 @@ class Shell:
         unexpected = result.exception is not None and not isinstance(result.exception, SystemExit)
         if unexpected:
             raise AssertionError(f"{words}: {ended}") from result.exception
-        judge(ended)
+        assert_clean(ended)
         assert code is None or ended.code == code, ended
         return ended
 
@@ -140,7 +140,7 @@ def parsed(words: list[str]) -> click.Context:
     return ctx
 
 
-def judge(ended: Ended) -> None:
+def assert_clean(ended: Ended) -> None:
     """What holds for every command: no traceback, no secret."""
     for text in (ended.out, ended.err):
         assert "Traceback" not in text, ended

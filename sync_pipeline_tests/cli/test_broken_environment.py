@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from sync_pipeline_tests.cli.shell import PERSON, ROOT, Ended, Shell, judge
+from sync_pipeline_tests.cli.shell import PERSON, ROOT, Ended, Shell, assert_clean
 from sync_pipeline_tests.cli.test_bad_places import NO_CREDENTIALS
 from sync_pipeline_tests.harness import clean_environ
 from sync_pipeline_tests.scenarios.developing import free_port
@@ -80,7 +80,7 @@ class Machine:
                     process.send_signal(signal.SIGINT)
             assert process.stderr is not None
             ended = Ended(process.wait(), out, process.stderr.read())
-        judge(ended)
+        assert_clean(ended)
         return ended
 
 
@@ -308,7 +308,7 @@ def test_output_that_cannot_be_written(shell: Shell, words: tuple[str, ...]) -> 
             cwd=shell.root, env=_environ(shell), stdout=full, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
     ended = Ended(process.returncode, "", process.stderr)
-    judge(ended)
+    assert_clean(ended)
     assert ended.code == 1
     assert ended.errors == [
         "The output cannot be written: No space left on device. Free some disk space and run it again; "

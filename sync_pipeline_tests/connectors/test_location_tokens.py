@@ -34,7 +34,7 @@ from sync_pipeline_tests.connectors.scripted import reply, scripted
 from sync_pipeline_tests.harness import morning
 from sync_pipeline_tests.highlevel import HOME, HighLevelTeam, highlevel_team
 from sync_pipeline_tests.highlevel_app import APP, MINT, TOKEN, arrived, consent, ending, kept, receiving
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 
 
 class Killed(Exception):

@@ -20,15 +20,15 @@ EXPIRED = reply(401, {"code": "token_expired", "detail": "over", "status": 401})
 RECORD = reply(200, {"user_id": "u"})
 
 
-def server_of(tokens: list[str], judge: Callable[[str], bytes]) -> Callable[[Asked], bytes]:
-    """A server that hands out the tokens in turn and judges requests by the one they carry."""
+def server_of(tokens: list[str], answer: Callable[[str], bytes]) -> Callable[[Asked], bytes]:
+    """A server that hands out the tokens in turn and answers requests by the one they carry."""
 
     def script(asked: Asked) -> bytes:
         if asked.path == "/oauth/token":
             assert b"grant_type=client_credentials" in asked.body
             token = tokens.pop(0) if len(tokens) > 1 else tokens[0]
             return reply(200, {"access_token": token, "expires_in": 3600})
-        return judge(asked.headers["authorization"])
+        return answer(asked.headers["authorization"])
 
     return script
 

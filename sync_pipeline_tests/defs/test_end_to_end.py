@@ -13,7 +13,7 @@ from sync_pipeline.webhooks.registration import Registrar, Wishes
 from sync_pipeline.webhooks.server import running
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Json, Team, instant, morning
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.scenarios.commands import wait_until
 
 ENTRY = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"

@@ -14,7 +14,7 @@ from sync_pipeline.store.approvals import decide, list_approvals
 from sync_pipeline.store.schema import entry_facts, loads, records
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 pytestmark = pytest.mark.clock

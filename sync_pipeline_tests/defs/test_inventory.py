@@ -177,7 +177,7 @@ def test_the_switch_needs_no_restart(defs: dg.Definitions) -> None:
 
 
 def test_every_entity_is_expected_to_be_fresh(defs: dg.Definitions) -> None:
-    """The daemon judges freshness; no sync job has a check more for it."""
+    """The daemon checks freshness; no sync job has a check more for it."""
     graph = defs.resolve_asset_graph()
 
     assert all(graph.get(dg.AssetKey(entity)).freshness_policy_or_from_metadata for entity in ENTITIES)

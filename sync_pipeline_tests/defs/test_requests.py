@@ -24,7 +24,7 @@ from sync_pipeline.store.requests import WorkRequest, WorkScope, ask, ask_cancel
 from sync_pipeline.store.syncs import by_run
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, morning
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.scenarios.commands import wait_until
 
 pytestmark = pytest.mark.clock

@@ -25,7 +25,7 @@ from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.store.events import close
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team, morning
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.store.living import grow_old, kill, living
 
 pytestmark = pytest.mark.clock

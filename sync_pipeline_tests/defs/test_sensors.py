@@ -14,7 +14,7 @@ from sync_pipeline.defs import sensors
 from sync_pipeline.hosting.queue import in_the_way
 from sync_pipeline_tests.defs.live import Live, metadata_of
 from sync_pipeline_tests.harness import Json, Team, instant, morning, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 
 pytestmark = pytest.mark.clock
 
@@ -163,7 +163,7 @@ def test_a_moved_entry_keeps_its_row(us: Team, on: Live) -> None:
 
 
 def test_what_is_invalid_is_rejected_and_checked_again(us: Team, on: Live) -> None:
-    """A targeted run judges exactly its own records: their rejects come and go, those of others stay."""
+    """A targeted run checks exactly its own records: their rejects come and go, those of others stay."""
     project = us.projects()[0]
     us.fault("status", f"GET */projects/{project['id']}", status=200, body={**project, "name": "x" * 251}, count=1)
     on.event("PROJECT_UPDATED", "projects", project)

@@ -12,7 +12,7 @@ import pytest
 from sync_pipeline.session.progress import Progress, reporting
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.scenarios.dagster_runs import failures
 from sync_pipeline_tests.store.conftest import Server, end_locks, postgres
 

@@ -14,7 +14,7 @@ from sync_pipeline.store.rejects import Reject, list_rejects
 from sync_pipeline.store.scope import draw
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team, morning, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 OLD_RULES = {

@@ -38,7 +38,7 @@ from sync_pipeline.store.schema import events, run_locks
 from sync_pipeline_tests.harness import ENTITIES, Blocked, Team, team
 from sync_pipeline_tests.highlevel import VENDORS
 from sync_pipeline_tests.properties.drawing import drawn
-from sync_pipeline_tests.properties.judge import agreed, still
+from sync_pipeline_tests.properties.invariants import agreed, still
 from sync_pipeline_tests.properties.killing import Killed, Killer, killing
 from sync_pipeline_tests.properties.life import _ACTIONS, TEXTS, Action
 from sync_pipeline_tests.properties.meddling import MEDDLING

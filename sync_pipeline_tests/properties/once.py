@@ -101,7 +101,7 @@ class Agency:
             self.us.sync_one(session, entity)
 
     def settle(self) -> None:
-        """Everything is synced, as the schedules do in the end, and the history is judged."""
+        """Everything is synced, as the schedules do in the end, and the history is checked."""
         us = self.us
         us.no_faults()
         for _ in range(2):

@@ -547,7 +547,7 @@ class Stage:
         self._ended(actor)
 
     def _ended(self, actor: Actor) -> None:
-        """Record what it claims, and judge it immediately."""
+        """Record what it claims, and check it immediately."""
         if actor.rule is not None:
             self.us.sandbox.world.faults.remove(actor.rule)
         if isinstance(actor, ThreadActor):
@@ -563,7 +563,7 @@ class Stage:
             Claim(f"{words} of run {actor.name}", part.entity, part.since, part.days, None, outcome.waiting)
             for words, part in said
         ]
-        self._judge([*claims, *self._closed_events(actor)])
+        self._check([*claims, *self._closed_events(actor)])
 
     def _mortal(self, work: Callable[[Outcome], None], kill: int | None) -> Callable[[Outcome], None]:
         def run(outcome: Outcome) -> None:
@@ -686,7 +686,7 @@ class Stage:
             for row in closed
         ]
 
-    def _judge(self, claims: list[Claim]) -> None:
+    def _check(self, claims: list[Claim]) -> None:
         self._claims += claims
         self.done["claims"] += len(claims)
         court = self._court()

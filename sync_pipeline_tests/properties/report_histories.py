@@ -22,7 +22,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline.store.project_months import ReportSettings, differences, recompute
 from sync_pipeline_tests.harness import Json, Team, instant, rows, team
 from sync_pipeline_tests.properties.drawing import drawn
-from sync_pipeline_tests.properties.report_judge import reports_are_right
+from sync_pipeline_tests.properties.report_invariants import reports_are_right
 from sync_pipeline_tests.properties.report_oracle import Wanted, World
 from sync_pipeline_tests.properties.saved import Database, Saved, SavedFile
 

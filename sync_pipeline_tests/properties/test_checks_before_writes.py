@@ -12,7 +12,7 @@ from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.rejects import NO_ID, count_rejects, list_rejects
 from sync_pipeline.store.syncs import status
 from sync_pipeline_tests.harness import Blocked, Json, Team, day, instant, morning, rows, tables, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 STATE = ("records", "deliveries", "events")

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from sync_pipeline.stages.check import Options
 from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.highlevel import VENDORS
-from sync_pipeline_tests.properties.judge import adds_up, changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import adds_up, changes_nothing, converged
 from sync_pipeline_tests.properties.life import LIVES, Action, live
 
 PATIENT = settings(

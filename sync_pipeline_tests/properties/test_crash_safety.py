@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from sync_pipeline_tests.harness import Team, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged, nothing_twice
 from sync_pipeline_tests.properties.test_faults import small_pages
 from sync_pipeline_tests.scenarios.commands import kill_when, run_json, start
 

@@ -14,7 +14,7 @@ from sync_pipeline.errors import RetryableApiError
 from sync_pipeline.stages.check import Options
 from sync_pipeline_tests.harness import ENTITIES, Team, team
 from sync_pipeline_tests.highlevel import VENDORS
-from sync_pipeline_tests.properties.judge import adds_up, changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import adds_up, changes_nothing, converged
 from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import HURRIED, PATIENT
 

@@ -17,7 +17,7 @@ from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.schema import records as stored_records
 from sync_pipeline_tests.harness import morning
 from sync_pipeline_tests.highlevel import HOME, HighLevelTeam, highlevel_team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.properties.killing import Killed, killing
 
 FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}

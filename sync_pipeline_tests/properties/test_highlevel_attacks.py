@@ -19,7 +19,7 @@ from sync_pipeline.stages.verify import verify
 from sync_pipeline.store.schema import deliveries
 from sync_pipeline_tests.harness import morning
 from sync_pipeline_tests.highlevel import HighLevelTeam, highlevel_team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.setup.services import setup_of
 
 FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}

@@ -17,7 +17,7 @@ from sync_pipeline.stages.preview import Preview, preview
 from sync_pipeline.store.deliveries import recent
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.harness import Team, instant, morning, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.scenarios.mappings import write_mapping

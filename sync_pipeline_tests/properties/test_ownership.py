@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipeline_tests.harness import Json, Team, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 
 THEIRS = ("email", "ccEmails", "currencyId", "note")

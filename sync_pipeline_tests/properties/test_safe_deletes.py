@@ -13,7 +13,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline.store.records import counts
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.harness import Team, day, instant, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 ENTRY = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"
@@ -268,7 +268,7 @@ def test_what_was_excluded_and_is_missing_is_deleted(tmp_path: Path) -> None:
 
 
 def test_an_entry_that_moved_and_is_invalid_is_in_the_rejects(tmp_path: Path) -> None:
-    """Found by id on another day, it is judged like any other."""
+    """Found by id on another day, it is checked like any other."""
     with team(tmp_path) as us:
         us.sync()
         entry = us.add_entry(us.users()[0]["id"], morning(3))

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sync_pipeline.errors import SyncError
 from sync_pipeline.store.schema import metadata
 from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team, clean_environ, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.scenarios.commands import run
 
 WRONG = "wr0ng-but-still-a-secret"

@@ -21,7 +21,7 @@ from sync_pipeline.stages.preview import Preview, preview
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.schema import FACTS, records, rejects
 from sync_pipeline_tests.harness import ENTITIES, Json, Team, day, morning, team
-from sync_pipeline_tests.properties.judge import adds_up, converged
+from sync_pipeline_tests.properties.invariants import adds_up, converged
 from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.scenarios.mappings import write_mapping

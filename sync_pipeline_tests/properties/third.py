@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sync_pipeline.stages.check import Options
 from sync_pipeline_tests.harness import Json, Team, tables, team
 from sync_pipeline_tests.properties.drawing import drawn
-from sync_pipeline_tests.properties.judge import adds_up
+from sync_pipeline_tests.properties.invariants import adds_up
 from sync_pipeline_tests.properties.saved import Database, SavedFile
 from sync_pipeline_tests.properties.tiny import Tiny, serving
 from sync_pipeline_tests.scenarios.mappings import write_mapping

@@ -19,7 +19,7 @@ from sync_pipeline.settings import load_settings
 from sync_pipeline.stages.batch import DAYS_AHEAD
 from sync_pipeline.store.syncs import status
 from sync_pipeline_tests.harness import morning, tables, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.scenarios.commands import run_json
 from sync_pipeline_tests.scenarios.dagster_runs import enter, failures, instance_of, job, re_execute_projects, sync
 from sync_pipeline_tests.scenarios.mappings import write_mapping

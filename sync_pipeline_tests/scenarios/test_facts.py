@@ -14,7 +14,7 @@ from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.schema import FACTS, records
 from sync_pipeline_tests.harness import Team, day, instant, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged, facts_are_right, facts_in
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged, facts_are_right, facts_in
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 SHORT_NAMES = "fields: {project_name: {source: name, max_length: 60}}"

@@ -16,7 +16,7 @@ from sync_pipeline.session.session import open_session
 from sync_pipeline.store.liveness import alive
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.store.conftest import Server, postgres
 from sync_pipeline_tests.store.living import grow_old
 

@@ -9,7 +9,7 @@ import pytest
 from sync_pipeline.mapping.load import load_specs, specs_of, switched_on
 from sync_pipeline.store.records import Records
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import changes_nothing
+from sync_pipeline_tests.properties.invariants import changes_nothing
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 from sync_pipeline_tests.stages.planning import apply_plan, differing, write_plan
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.harness import Json, Team, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged, nothing_twice
 
 
 def archive(us: Team, client: Json) -> None:

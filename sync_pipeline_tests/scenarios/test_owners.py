@@ -10,7 +10,7 @@ import pytest
 
 from sync_pipeline_tests.harness import Json, morning
 from sync_pipeline_tests.highlevel import HighLevelTeam, highlevel_team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 
 USERS = "GET /highlevel/users/search"
 CREATE = "POST */custom_objects.clockify_time_entries/records"

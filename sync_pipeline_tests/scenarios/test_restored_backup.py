@@ -12,7 +12,7 @@ import pytest
 from sync_pipeline.stages.check import Options
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.highlevel import highlevel_team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged, nothing_twice
 from sync_pipeline_tests.store.conftest import Server, postgres
 
 __all__ = ["postgres"]  # a fixture of the store's tests

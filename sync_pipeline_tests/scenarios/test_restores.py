@@ -14,7 +14,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.records import Known
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 
 Sync = Callable[[Team, str, str], Any]
 

@@ -18,7 +18,7 @@ from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
 from sync_pipeline_tests.forking import Started
 from sync_pipeline_tests.harness import Json, Team, clean_environ, day, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.scenarios.commands import PATIENCE, ROOT, wait_until
 from sync_pipeline_tests.scenarios.dagster_runs import enter
 

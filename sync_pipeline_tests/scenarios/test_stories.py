@@ -23,7 +23,7 @@ from sync_pipeline.webhooks.registration import Registrar, Wishes
 from sync_pipeline.webhooks.server import running
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, day, morning, rows, tables, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged, facts_in
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged, facts_in
 from sync_pipeline_tests.scenarios.commands import wait_until
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from sync_pipeline_tests.harness import team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged, nothing_twice
 from sync_pipeline_tests.scenarios.commands import start
 
 

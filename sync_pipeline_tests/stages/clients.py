@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync_pipeline.store.deliveries import recent
 from sync_pipeline.store.rejects import StoredReject, list_rejects
 from sync_pipeline_tests.harness import Team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 
 START = {"one": "A", "two": "B", "three": "C", "four": "D"}
 

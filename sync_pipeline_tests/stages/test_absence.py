@@ -11,7 +11,7 @@ from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline_tests.harness import Team, day, instant, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing
+from sync_pipeline_tests.properties.invariants import changes_nothing
 
 FEW = {"users": 3, "projects": 1, "clients": 1, "locations": 1, "entries": 0}
 READERS = ("report", "users", "auto")

@@ -13,7 +13,7 @@ from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.approvals import Approval, decide, list_approvals
 from sync_pipeline_tests.harness import Team, day, morning, team
 from sync_pipeline_tests.highlevel import SANDBOX, HighLevelTeam
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.properties.killing import Killed, killing
 from sync_pipeline_tests.scenarios.commands import kill_when, run, run_json, start
 from sync_pipeline_tests.scenarios.dying import dies_at

@@ -28,7 +28,7 @@ from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import alive
 from sync_pipeline.store.schema import records
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 
 OTHER = "the-other-run"
 

@@ -13,7 +13,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.verify import verify
 from sync_pipeline_tests.harness import morning
 from sync_pipeline_tests.highlevel import HighLevelTeam, highlevel_team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.properties.test_highlevel import CREATE, FEW, WAIT
 
 

@@ -9,7 +9,7 @@ import pytest
 from sync_pipeline.errors import ApiError
 from sync_pipeline.stages.check import Options
 from sync_pipeline_tests.harness import Team, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 
 
 def lose_answers(us: Team, entity: str, route: str) -> None:

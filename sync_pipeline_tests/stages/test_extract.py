@@ -11,7 +11,7 @@ from sync_pipeline.session.progress import Progress
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.verify import verify
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 
 pytestmark = pytest.mark.clock
 

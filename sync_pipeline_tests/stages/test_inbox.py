@@ -14,7 +14,7 @@ from sync_pipeline.store.approvals import decide, list_approvals
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Json, Team, morning
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 
 pytestmark = pytest.mark.clock
 

@@ -37,7 +37,7 @@ from sync_pipeline.store.claims import held_records
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.merge import MergeCounts, MergedRows
 from sync_pipeline_tests.harness import Json, Team, day, instant, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.properties.killing import Killed, Killer, killing
 from sync_pipeline_tests.scenarios.commands import run_json, start, wait_until
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of

@@ -23,7 +23,7 @@ from sync_pipeline.store.rate import reserve
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import ENTITIES, Team, morning, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 
 pytestmark = pytest.mark.clock
 

@@ -15,7 +15,7 @@ from sync_pipeline.stages import polling
 from sync_pipeline.store.rate import reserve
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Json, Team, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 
 
 @pytest.fixture

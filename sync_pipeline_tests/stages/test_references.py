@@ -13,7 +13,7 @@ from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.preview import preview
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.harness import Team, day, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 

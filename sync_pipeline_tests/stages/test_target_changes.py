@@ -15,7 +15,7 @@ from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.liveness import alive
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Json, Team, team
-from sync_pipeline_tests.properties.judge import converged
+from sync_pipeline_tests.properties.invariants import converged
 
 pytestmark = pytest.mark.clock
 

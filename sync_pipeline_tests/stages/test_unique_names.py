@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline_tests.harness import team
-from sync_pipeline_tests.properties.judge import nothing_twice
+from sync_pipeline_tests.properties.invariants import nothing_twice
 from sync_pipeline_tests.scenarios.dying import dies_at, refuse
 from sync_pipeline_tests.stages.clients import START, names, own, places, rejects, rename, settled, stands_still
 

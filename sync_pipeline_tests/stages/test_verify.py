@@ -11,7 +11,7 @@ from sync_pipeline.errors import CheckFailed
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.verify import verify
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import changes_nothing
+from sync_pipeline_tests.properties.invariants import changes_nothing
 
 pytestmark = pytest.mark.clock
 

@@ -11,7 +11,7 @@ import pytest
 
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import ENTITIES, Team, morning, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged, nothing_twice
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged, nothing_twice
 from sync_pipeline_tests.scenarios.commands import PATIENCE, kill_when, start, wait_until
 from sync_pipeline_tests.store.conftest import Server
 from sync_pipeline_tests.store.living import outlast

@@ -11,7 +11,7 @@ from sync_pipeline.errors import LockLost
 from sync_pipeline.session.progress import Progress, Report
 from sync_pipeline.store import liveness
 from sync_pipeline_tests.harness import Team, team
-from sync_pipeline_tests.properties.judge import changes_nothing, converged
+from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.properties.test_faults import small_pages
 from sync_pipeline_tests.store.conftest import Server, end_locks
 

@@ -19,7 +19,7 @@ from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.retention import copies
 from sync_pipeline.store.schema import HEAD
 from sync_pipeline.store.trials import last_trial
-from sync_pipeline_tests.properties.judge import facts_are_right, facts_in
+from sync_pipeline_tests.properties.invariants import facts_are_right, facts_in
 from sync_pipeline_tests.scenarios.commands import ROOT
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of
 from sync_pipeline_tests.store.conftest import postgres  # noqa: F401  # a fixture

@@ -1,4 +1,4 @@
-"""The judge of laws 1, 2 and 4: looks at both systems and the store, and reports what is not as it must be."""
+"""Laws 1, 2 and 4: looks at both systems and the store, and reports what is not as it must be."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def converged(team: Team, **changes: Any) -> None:
 
 
 def agreed(team: Team, **changes: Any) -> None:
-    """The same, as far as this judge sees; what `verify` reports is not used."""
+    """The same, as far as the systems and the store show; what `verify` reports is not used."""
     with team.session(**changes) as session:
         for entity in ("users", "projects", "time_entries"):
             _upserts_are_right(team, session, entity)
