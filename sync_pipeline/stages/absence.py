@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import ApiError
+from sync_pipeline.mapping.json_types import LONGEST_ID
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
@@ -203,7 +204,8 @@ class _Confirming:
             lives = [record for record in page if record.deleted_at is None and record.unconfirmed_at is None]
             missing = self.staging.missing.among(record.source_id for record in lives)
             for record in lives:
-                if record.source_id not in missing and there.include(record.fields):
+                is_read = record.source_id not in missing and len(record.source_id) <= LONGEST_ID
+                if is_read and there.include(record.fields):
                     yield record.source_id
 
     def _by_list(self) -> None:

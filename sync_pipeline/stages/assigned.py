@@ -250,7 +250,7 @@ class _Creator:
         if (intent := self._unresolved.pop(row.source_id, None)) is None:
             return None
         try:
-            record, _ = self._post(intent.attempted)
+            record, _ = self._post(row, intent.attempted)
         except RejectedRecord as error:
             self._directory.refresh(intent.attempted)
             found = self._directory.unlinked(intent.attempted)
@@ -265,7 +265,7 @@ class _Creator:
         fields, at = fields_of(row), self._session.now()
         intent = self._ledger.intend(row.source_id, "create", fields, at, self._sync_id)
         try:
-            record, answered = self._post(fields)
+            record, answered = self._post(row, fields)
             self._refuse_shared(row, record)
         except AmbiguousWrite:
             if self._directory.target.finds:
@@ -376,7 +376,7 @@ class _Creator:
             what = f"it answered with {self._directory.target.noun} {target_id}, which was made of {owner}."
             raise RejectedRecord(what, Request(target.system, "POST", target.operation))
 
-    def _post(self, fields: dict[str, Any], tries: int = CREATE_TRIES) -> tuple[Record, bool]:
+    def _post(self, row: Pending, fields: dict[str, Any], tries: int = CREATE_TRIES) -> tuple[Record, bool]:
         """Create a record; when it is unknown whether it arrived, look it up before trying again.
 
         Says beside the record whether that is the answer to the request.
@@ -387,14 +387,25 @@ class _Creator:
         except AmbiguousWrite as error:
             if not target.finds or (tries == 1 and not error.was_done):
                 raise
+            if error.was_done:
+                self._note_done(row, error)
             if target.find_lag:
                 self._session.pause(target.find_lag)
             self._directory.refresh(fields)
             if (found := self._directory.unlinked(fields)) is not None:
                 return found, False
             if error.was_done:
-                raise RejectedRecord(f"{error.cause} {HIDDEN.format(self._spec.entity)}", error.request) from None
-        return self._post(fields, tries - 1)
+                raise RejectedRecord(self._hidden(error), error.request) from None
+        return self._post(row, fields, tries - 1)
+
+    def _note_done(self, row: Pending, error: AmbiguousWrite) -> None:
+        """Reject what was done before it is looked for, so that it is not done again if the process ends, or the list fails."""
+        refused = Refused(row.source_id, row.fields_hash, "create", self._hidden(error), partition=row.partition)
+        self._ledger.mark_refused([refused], self._sync_id, self._session.now())
+        self._ledger.claims.take([row.source_id])  # the answer is still to be noted
+
+    def _hidden(self, error: AmbiguousWrite) -> str:
+        return f"{error.cause} {HIDDEN.format(self._spec.entity)}"
 
     def _left_behind(self, intents: list[Intent], known: Known | None) -> Record | None:
         """A record that nothing is linked to, with any key that was ever attempted.

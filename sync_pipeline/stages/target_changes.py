@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import orjson
 
@@ -14,7 +15,7 @@ from sync_pipeline.clock import has_passed
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, UpsertTarget
 from sync_pipeline.connectors.registry import pace_of
-from sync_pipeline.errors import ApiError
+from sync_pipeline.errors import ApiError, NotAuthorized
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
@@ -23,11 +24,15 @@ from sync_pipeline.store.records import Known
 from sync_pipeline.store.schema import REMOVAL
 from sync_pipeline.store.scope import draw
 
+T = TypeVar("T")
+
 SUPPRESSED_FOR = timedelta(minutes=10)
 AT_ONCE = 20
 """Records that are compared one by one in one look; the others wait for the next."""
 FAILURES = 3
-"""If so many records cannot be read and none can, the target is to blame."""
+"""If so many records cannot be read and none can, the target is to blame, and no other is tried."""
+UNREAD = "could not be compared: "
+"""Begins the reason of an event whose record could not be read at the target."""
 
 
 def compare_with_delivered(
@@ -36,7 +41,8 @@ def compare_with_delivered(
     """Close the events of records that are as we left them; returns those that need the source to be read again.
 
     ``unchanged_since_delivery`` remembers what a record was instead of what we sent, and when: one that is the same again right after
-    we delivered is left to ``verify``, or the two sides would send each other changes without end.
+    we delivered is left to ``verify``, or the two sides would send each other changes without end. Events of a record that
+    cannot be read stay open with the reason; NotAuthorized where none may be.
     """
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
     ids = {event.source_id for event in events if event.source_id}
@@ -44,10 +50,11 @@ def compare_with_delivered(
     known = session.ledger(spec).lookup([links[key] for key in ids if key in links])
     ours = {key: known[links[key]] for key in ids if links.get(key) in known}
     looks = _Looks(session, spec, events, unchanged_since_delivery)
-    for key, record in _read(session, spec, ours).items():
+    read, failed = _read(session, spec, _in_turn(ours, events))
+    for key, record in read.items():
         looks.take(key, ours[key], record)
     unlinked = ids - ours.keys()  # a record may be waiting for its name
-    return [event.id for event in looks.settle(events, {*unlinked, None})]
+    return [event.id for event in looks.settle(_without(session, failed, events), {*unlinked, None})]
 
 
 def compare_records(
@@ -67,14 +74,11 @@ def compare_records(
     mark_attempt(session.store, [event.id for event in looked_at], session.now())  # from here on a repeat is news
     target, looks = session.target(spec), _Looks(session, spec, events, unchanged_since_delivery)
     known = session.ledger(spec).lookup(some)
-    read, failed = _read_each(
-        session, target, {key: each.target_id if target.assigns_ids else key for key, each in known.items()}
-    )
+    places = {key: each.target_id if target.assigns_ids else key for key, each in known.items()}
+    read, failed = _read_each(session, target, _in_turn(places, looked_at))
     for key, record in read.items():
         looks.take(key, known[key], record)
-    for key, error in failed.items():
-        mark_failed(session.store, [event.id for event in looked_at if event.source_id == key], str(error))
-    return looks.settle([event for event in looked_at if event.source_id not in failed])
+    return looks.settle(_without(session, failed, looked_at))
 
 
 class _Looks:
@@ -91,7 +95,11 @@ class _Looks:
         self._session, self._spec, self._target = session, spec, session.target(spec)
         self._unchanged_since_delivery = unchanged_since_delivery
         # A run that failed left the reason; the version before had no note of the comparison.
-        self._compared_before = {event.source_id for event in events if event.compared_at or event.reason}
+        self._compared_before = {
+            event.source_id
+            for event in events
+            if event.compared_at or (event.reason and not event.reason.startswith(UNREAD))
+        }
         self._pending, self._undecided = set[str](), set[str]()
         self._ledger = session.ledger(spec)
         self._ledger.claims.free_ended()  # what a run holds that has ended says nothing about the target
@@ -146,30 +154,51 @@ def _echoes(session: Session, spec: EntitySpec, events: Sequence[Event]) -> list
     return found
 
 
-def _read(session: Session, spec: EntitySpec, ours: dict[str, Known]) -> dict[str, Record | None]:
+Failures = dict[str, ApiError]
+
+
+def _without(session: Session, failed: Failures, events: Sequence[Event]) -> list[Event]:
+    """The events but for those whose record could not be read: these stay open, and the next try comes later."""
+    for key, error in failed.items():
+        mark_failed(session.store, [event.id for event in events if event.source_id == key], f"{UNREAD}{error}")
+    return [event for event in events if event.source_id not in failed]
+
+
+def _in_turn(records: Mapping[str, T], events: Sequence[Event]) -> dict[str, T]:
+    """The records in an order that begins elsewhere at each try: the first ones may be those that cannot be read."""
+    keys = list(records)
+    start = max((event.attempts for event in events), default=0) * FAILURES % max(len(keys), 1)
+    return {key: records[key] for key in [*keys[start:], *keys[:start]]}
+
+
+def _read(session: Session, spec: EntitySpec, ours: dict[str, Known]) -> tuple[dict[str, Record | None], Failures]:
     target = session.target(spec)
     if len(ours) <= pace_of(spec.target.system, session.settings).compares_by_id:
-        return {key: session.call(target.get, key) for key in ours}
-    listed = {str(record[target.id_field]): record for page in session.walk(target.read()) for record in page}
-    return {key: listed.get(key) for key in ours}
+        return _read_each(session, target, {key: key for key in ours})
+    try:
+        listed = {str(record[target.id_field]): record for page in session.walk(target.read()) for record in page}
+    except NotAuthorized:
+        raise
+    except ApiError as error:
+        return {}, dict.fromkeys(ours, error)
+    return {key: listed.get(key) for key in ours}, {}
 
 
 def _read_each(
     session: Session, target: UpsertTarget | AssigningTarget, places: Mapping[str, str | None]
-) -> tuple[dict[str, Record | None], dict[str, ApiError]]:
-    """The records at these places, by the same keys, and why others cannot be read.
-
-    Raises ApiError where the first few all fail: as far as is known, no single record is to blame.
-    """
+) -> tuple[dict[str, Record | None], Failures]:
+    """The records at these places, by the same keys, and why others cannot be read."""
     read: dict[str, Record | None] = {}
-    failed: dict[str, ApiError] = {}
+    failed: Failures = {}
     for key, place in places.items():
         try:
             read[key] = session.call(target.get, place) if place is not None else None
+        except NotAuthorized:
+            raise
         except ApiError as error:
             failed[key] = error
-            if not read and len(failed) == min(FAILURES, len(places)):
-                raise
+            if not read and len(failed) == FAILURES:
+                return {}, dict.fromkeys(places, error)
     return read, failed
 
 

@@ -263,6 +263,8 @@ def _count(
         suspects = _leave_kept(session, spec, page, verdict)
         for item in again.look(suspects):
             _add(spec, item, verdict)
+    for item in again.look_in_report():
+        _add(spec, item, verdict)
     session.ledger(spec).claims.free_ended()
     session.ledger(spec).observe_target(again.correct(comparison.beliefs()), number)
     verdict.copies = copies_in(session, spec, comparison)
@@ -357,17 +359,26 @@ class _ReadAgain:
     decided: set[str] = field(default_factory=set)
     """All that were read again."""
     members: People | None = None
+    unread: list[DifferingRecord] = field(default_factory=list)
+    """Those that only the report has."""
 
     def look(self, suspects: list[DifferingRecord]) -> Iterator[DifferingRecord]:
-        """Those of them that still differ."""
+        """Those of them that still differ, but for what only the report has."""
         left = self.session.settings.max_confirmations - len(self.decided)
         first, rest = suspects[:left], suspects[left:]
         self.decided |= {item.source_id for item in first}
-        for item in self._again(first):
+        yield from self._noted(self._again(first))
+        yield from rest
+
+    def look_in_report(self) -> Iterator[DifferingRecord]:
+        """Those of these that still differ, after everything else: the report is read once."""
+        yield from self._noted(_re_read_in_report(self.session, self.spec, self.unread))
+
+    def _noted(self, found: Iterator[DifferingRecord]) -> Iterator[DifferingRecord]:
+        for item in found:
             shown = item.observed
             self.observed[item.source_id] = None if shown is None else _hash_of(self.spec, shown)
             yield item
-        yield from rest
 
     def correct(self, beliefs: Iterator[tuple[str, str | None]]) -> Iterator[tuple[str, str | None]]:
         """What is at the target; a record that changed while it was read again is left to the next verify."""
@@ -376,17 +387,15 @@ class _ReadAgain:
 
     def _again(self, first: list[DifferingRecord]) -> Iterator[DifferingRecord]:
         session, spec = self.session, self.spec
-        unread: list[DifferingRecord] = []
         for item in first:
             record = session.fetch(spec, item.source_id) if session.can_fetch(spec) else None
             if session.can_fetch(spec) and record is None:
                 self.members = self.members or people(session, spec)
                 if not self.members.include(item.wanted or item.observed or ""):
-                    unread.append(item)
+                    self.unread.append(item)
                     continue
             if (again := _again(session, spec, item, record)) is not None:
                 yield again
-        yield from _re_read_in_report(session, spec, unread)
 
 
 def _hash_of(spec: EntitySpec, observed: str) -> str:
@@ -412,7 +421,7 @@ def _again(session: Session, spec: EntitySpec, item: DifferingRecord, record: Re
         return _beside_target(session, spec, item, item.wanted)
     rows = processed_rows(session, spec, [record]) if record is not None else []
     wanted = next((row.fields for row in rows if is_wanted(row)), None)
-    if rows and wanted is None:
+    if record is not None and wanted is None:
         return None  # rejected or excluded by now: its last good state may stay at the target
     return _beside_target(session, spec, item, wanted)
 

@@ -258,6 +258,7 @@ class Staging(PlannedRows):
         """How many delivered records of the scope - or of the entity - live: the base of the volume check."""
         scope = None if everywhere else self._scope
         live = [*self._ours(scope), records.c.deleted_at.is_(None), records.c.delivered_hash.isnot(None)]
+        live.append(_may_be_met())
         return self._count(select(func.count()).select_from(records).where(*live))
 
     def find_missing(self, *, again: bool = False) -> None:
@@ -460,11 +461,14 @@ class Staging(PlannedRows):
         here = self._ours(self._scope) + ([~self._loaded_later(records.c.partition)] if self._cut else [])
         if again:
             missed = or_(missed, and_(*pending_delete()))
-        here.append(
-            func.length(records.c.source_id) <= LONGEST_ID
-        )  # no batch has a longer one, whether it exists or not
+        here.append(_may_be_met())
         return select(*columns).select_from(records).where(*here, missed, ~self._is_met())
 
     def _day_of_row(self) -> ColumnElement[Any]:
         """The day a row belongs to; one of a batch of days that has none, to no day."""
         return staged.c.partition if self._scope is None else func.coalesce(staged.c.partition, "none")
+
+
+def _may_be_met() -> ColumnElement[bool]:
+    """SQL: a batch can hold the record. None has a longer id, whether it exists or not: nothing is concluded from that."""
+    return func.length(records.c.source_id) <= LONGEST_ID

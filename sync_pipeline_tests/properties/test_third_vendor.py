@@ -162,6 +162,13 @@ def test_a_record_whose_id_is_too_long_by_now_is_not_taken_for_deleted(tmp_path:
             assert listed(session, spec, ["short", long]).keys() == {"short", long}
         done = us.sync("notes", options=ALLOWED)["notes"]
         assert (done.deleted, done.unconfirmed, done.rejected) == (0, 0, 1)
+        verdict = us.verify("notes")["notes"]
+        assert (verdict.extra, verdict.missing) == (0, 0)
+
+        tiny.delete("notes", "short")
+        tiny.settle()
+        held = us.sync("notes")["notes"]
+        assert (held.deleted, held.held_deletes) == (0, 1)
 
 
 def test_when_a_check_blocks_nothing_is_written(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
+from sync_pipeline.errors import RetryableApiError
 from sync_pipeline.sandbox.highlevel.contacts import OPERATIONS
 from sync_pipeline.sandbox.highlevel.ids import HOME
 from sync_pipeline.session.session import open_session
@@ -121,6 +122,22 @@ def test_a_success_that_does_not_say_what_was_made_is_never_repeated(us: Team) -
         session.ledger(name).clear_refused([hidden])
     assert us.sync(name)[name].adopted == 1
     assert len(companies(agency)) == 2
+
+
+def test_a_success_without_an_id_is_not_repeated_when_looking_for_it_fails(us: Team) -> None:
+    """The run ends there; the next one is shown a list that lags behind, and leaves the decision to a person, too."""
+    name, setup, agency = "client_companies", service(us), Agency(us.sandbox, us.people)
+    switch_on(setup, name)
+    us.clockify("POST", "/clients", {"name": "Hidden"})
+    us.fault("empty_object", "POST */businesses/")
+    us.fault("status", "GET */businesses/", status=503, skip=1)
+    with pytest.raises(RetryableApiError):
+        us.sync(name)
+    us.no_faults()
+    us.fault("status", "GET */businesses/", status=200, body={"businesses": []})
+    assert us.sync(name)[name].created == 0
+    us.no_faults()
+    assert len(companies(agency)) == 1
 
 
 def test_two_equal_operations_are_both_done_though_no_answer_says_what_was_made(us: Team, tmp_path: Path) -> None:

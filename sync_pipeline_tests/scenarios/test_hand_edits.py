@@ -242,3 +242,75 @@ def test_a_record_that_cannot_be_read_holds_up_no_other_edit(us: Team, on: Live)
     assert on.drain("time_entries")
     assert shown() == right
     quiet(on, "time_entries")
+
+
+def descriptions(us: HighLevelTeam) -> dict[str, str | None]:
+    """What the entries at the target say, by their id there."""
+    return {record["id"]: record["properties"].get("description") for record in us.stored("time_entries")}
+
+
+def edited(us: HighLevelTeam, on: Live, count: int) -> dict[str, str]:
+    """So many entries that someone has edited by hand, with their events: id at the target by id, in the order of looks."""
+    with us.session() as session:
+        keys = session.ledger("time_entries").linked()
+        some = [keys[record["id"]] for record in us.stored("time_entries")[:count]]
+        order = list(session.ledger("time_entries").lookup(some))
+    places = {key: place for place, key in keys.items() if key in order}
+    for key in order:
+        us.edit("time_entries", id=places[key], properties={"description": "by hand"})
+        on.event("target:RecordUpdate", "time_entries", {"id": key})
+    return {key: places[key] for key in order}
+
+
+def test_what_changed_at_the_source_arrives_although_no_edit_can_be_read(us: Team, on: Live) -> None:
+    """The edit's event stays open with the reason, and its next try comes later."""
+    assert isinstance(us, HighLevelTeam)
+    ((key, unread),) = edited(us, on, 1).items()
+    other = next(entry for entry in us.entries() if entry["id"] != key)
+    us.change_entry(other, description="changed at the source")
+    on.event("TIME_ENTRY_UPDATED", "time_entries", {"id": other["id"]})
+    us.fault("status", f"GET */records/{unread}", status=500)
+
+    assert on.tick("time_entries").jobs == ["changes_time_entries"]
+    assert "changed at the source" in descriptions(us).values()
+    assert on.inbox("time_entries").open == 1
+    assert on.tick("time_entries").jobs == []
+
+
+def test_unreadable_records_do_not_hold_up_another_edit_for_ever(us: Team, on: Live) -> None:
+    """Three of them look as if the target were down: the next try begins with others."""
+    assert isinstance(us, HighLevelTeam)
+    right = descriptions(us)
+    *unread, _readable = edited(us, on, 4).values()
+    for each in unread:
+        us.fault("status", f"GET */records/{each}", status=500)
+
+    for _ in range(3):
+        on.retry_policy(0)
+        on.tick("time_entries")
+    assert descriptions(us) == right | dict.fromkeys(unread, "by hand")
+    us.no_faults()
+    on.retry_policy(0)
+    assert on.drain("time_entries")
+    assert descriptions(us) == right
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_program_that_restores_its_value_is_corrected_once(us: Team, on: Live, fails: bool) -> None:
+    """Also when a look at the record fails in between: what was not compared is no reason to write again."""
+    assert isinstance(us, HighLevelTeam)
+    record = us.stored("time_entries")[0]["id"]
+    with us.session() as session:
+        key = session.ledger("time_entries").linked()[record]
+    corrected = 0
+    for number in range(4):
+        us.edit("time_entries", id=record, properties={"description": "the other program"})
+        on.event("target:RecordUpdate", "time_entries", {"id": key, "n": number})
+        if fails and number:
+            us.fault("status", f"GET */records/{record}", status=503)
+            on.tick("time_entries")
+            us.no_faults()
+            on.retry_policy(0)
+        on.tick("time_entries")
+        corrected += descriptions(us)[record] != "the other program"
+    assert corrected == 1
