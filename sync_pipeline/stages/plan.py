@@ -177,7 +177,7 @@ def _lines_by_name(
         action = actions[row.source_id]
         if action == "adopt" and (record := directory.adoptable(row)) is not None:
             former = directory.former_owner(record)
-            handed_over.update([former.source_id] if former is not None else ())
+            handed_over.update([former] if former is not None else ())
         yield _line(spec, row, _action(directory, row, action))
 
 

@@ -40,8 +40,8 @@ def compare_with_delivered(
     """
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
     ids = {event.source_id for event in events if event.source_id}
-    links = session.ledger(spec).linked()
-    known = session.ledger(spec).lookup([links[key] for key in ids if key in links])
+    links = session.ledger(spec).owners(ids)
+    known = session.ledger(spec).lookup(links.values())
     ours = {key: known[links[key]] for key in ids if links.get(key) in known}
     looks = _Looks(session, spec, events, unchanged_since_delivery)
     for key, record in _read(session, spec, ours).items():
@@ -150,7 +150,8 @@ def _read(session: Session, spec: EntitySpec, ours: dict[str, Known]) -> dict[st
     target = session.target(spec)
     if len(ours) <= pace_of(spec.target.system, session.settings).compares_by_id:
         return {key: session.call(target.get, key) for key in ours}
-    listed = {str(record[target.id_field]): record for page in session.walk(target.read()) for record in page}
+    records = (record for page in session.walk(target.read()) for record in page)
+    listed = {key: record for record in records if (key := str(record[target.id_field])) in ours}
     return {key: listed.get(key) for key in ours}
 
 
