@@ -40,9 +40,7 @@ def compare_with_delivered(
     """
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
     ids = {event.source_id for event in events if event.source_id}
-    links = session.ledger(spec).owners(ids)
-    known = session.ledger(spec).lookup(links.values())
-    ours = {key: known[links[key]] for key in ids if links.get(key) in known}
+    ours = session.ledger(spec).lookup_targets(ids)
     looks = _Looks(session, spec, events, unchanged_since_delivery)
     for key, record in _read(session, spec, ours).items():
         looks.take(key, ours[key], record)

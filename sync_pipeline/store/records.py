@@ -172,12 +172,12 @@ class Records(EntityRows):
 
     def lookup(self, source_ids: Iterable[str]) -> dict[str, Known]:
         """What is known about these records, deleted ones included."""
-        found: dict[str, Known] = {}
-        with self.store.reading() as tx:
-            for some in chunks(source_ids):
-                statement = select(*KNOWN_COLUMNS).where(*self.of(records), records.c.source_id.in_(some))
-                found.update((row[0], known(row)) for row in tx.execute(statement))
-        return found
+        return {record.source_id: record for record in self._lookup(records.c.source_id, source_ids)}
+
+    def lookup_targets(self, target_ids: Iterable[str]) -> dict[str, Known]:
+        """What is known about the records that these ids at the target belong to, by these ids."""
+        found = self._lookup(records.c.target_id, target_ids)
+        return {record.target_id: record for record in found if record.target_id is not None}
 
     def lately_read_by_id(self, source_ids: Iterable[str]) -> set[str]:
         """Those of these records that were read by id so recently that a list may lag behind."""
@@ -299,6 +299,14 @@ class Records(EntityRows):
                 digest = hashlib.blake2b(f"{source_id}\0{found}".encode(), digest_size=16).digest()
                 total += int.from_bytes(digest)
         return f"{total % 2**128:032x}"
+
+    def _lookup(self, column: ColumnElement[str | None], ids: Iterable[str]) -> list[Known]:
+        found: list[Known] = []
+        with self.store.reading() as tx:
+            for some in chunks(ids):
+                statement = select(*KNOWN_COLUMNS).where(*self.of(records), column.in_(some))
+                found += map(known, tx.execute(statement))
+        return found
 
     def _page(self, statement: Select[Any], limit: int, after: str) -> list[Known]:
         page = statement.where(records.c.source_id > after).order_by(records.c.source_id).limit(limit)

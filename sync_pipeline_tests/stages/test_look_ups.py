@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine, event
 
+from sync_pipeline.stages.polling import targets_changed
 from sync_pipeline_tests.defs.live import Live
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.highlevel import highlevel_team
@@ -23,8 +25,8 @@ LOOK_UP = "SELECT records.source_id, records.target_id"
 
 
 @contextmanager
-def reading(words: str) -> Iterator[list[int]]:
-    """How many rows each statement that begins with these words has found in a store."""
+def reading(*words: str) -> Iterator[list[int]]:
+    """How many rows each statement that begins with one of these words has found in a store."""
     found: list[int] = []
 
     def look(_: object, cursor: sqlite3.Cursor, statement: str, parameters: tuple[str, ...], *more: object) -> None:
@@ -59,10 +61,34 @@ def test_an_event_asks_for_the_link_of_its_record_only(us: Team, on: Live) -> No
     assert len(own(us)) > 2
     client = ours(us)
     on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Somebody's idea")))
-    with reading(LINKS) as links:
+    with reading(LINKS, LOOK_UP) as found:
         assert on.tick("locations").jobs
-    assert links[0] == 1  # the sensor; the run looks up all clients that the target lists
+    assert found[0] == 1  # that of the sensor
     converged(us)
+
+
+def test_a_poll_holds_one_page_of_the_target_at_a_time(tmp_path: Path) -> None:
+    """When it has read the whole list it has kept nothing of that, however long it was."""
+    held: list[int] = []
+
+    def look(_: object, _cursor: object, statement: str, *more: object) -> None:
+        del more
+        if statement.startswith(LOOK_UP) and "ORDER BY records.source_id" in statement:
+            held.append(tracemalloc.get_traced_memory()[0])
+
+    with (
+        team(tmp_path, locations=0, clients=1500, entries=0) as us,
+        us.session(SYNC_CLOCKIFY_PAGE_SIZE="100") as session,
+    ):
+        targets_changed(session, session.specs["locations"])  # what is loaded and cached once
+        event.listen(session.store.engine, "before_cursor_execute", look)
+        tracemalloc.start()
+        try:
+            assert targets_changed(session, session.specs["locations"]) == {}
+        finally:
+            tracemalloc.stop()
+    assert held
+    assert max(held) < 1_000_000
 
 
 def planned(us: Team, some: range) -> int:

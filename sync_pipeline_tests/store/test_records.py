@@ -225,6 +225,18 @@ def test_a_link_belongs_to_one_record(store: Store) -> None:
     assert _one(store, "a").delivered_hash == "v1"
 
 
+def test_whose_an_id_at_the_target_is_can_be_looked_up(store: Store) -> None:
+    """Also of deleted records, which are named as such; never of another entity or pair."""
+    deliver(store, [row("a"), row("b")])
+    deliver(store, [row("elsewhere")], connection=THERE)
+    here(store).mark_deleted({"b": 2}, at(2))
+    ids = ["t-a", "t-b", "t-elsewhere", "unknown"]
+
+    assert here(store).links(ids) == {"t-a": ("a", False), "t-b": ("b", True)}
+    assert here(store).owners(ids, existing=True) == {"t-a": "a"}
+    assert here(store).lookup_targets(ids) == {f"t-{key}": _one(store, key) for key in BOTH}
+
+
 def test_links_are_exchanged_together(store: Store) -> None:
     """Each record gets that of another one, and is pending: its fields are not there yet."""
     deliver(store, [row(key) for key in "abc"])
