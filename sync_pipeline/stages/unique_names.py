@@ -10,6 +10,7 @@ and gets another one: an existing one that no row has (any more), or a new one. 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -41,14 +42,14 @@ class Directory:
     """
 
     def __init__(
-        self, session: Session, spec: EntitySpec, target: AssigningTarget, deleted: Collection[str] = ()
+        self, session: Session, spec: EntitySpec, target: AssigningTarget, deleted: AbstractSet[str] = frozenset()
     ) -> None:
         self._session, self._spec, self.target, self._also_deleted = session, spec, target, deleted
         self.id_name = target.id_field
         self.links: dict[str, str] = {}
         """The source records of the rows' own records and of those that were found, by target id."""
         self._deleted = set[str]()
-        """Those of these source records that are deleted."""
+        """Those of these source records that are deleted, or as good as that."""
         self.by_id: dict[str, Record] = {}
         self.by_key: dict[Key, Record] = {}
         self._asked: Sequence[Mapping[str, Any]] = ()
@@ -102,8 +103,10 @@ class Directory:
 
     def _look_up_links(self, target_ids: Collection[str]) -> None:
         links = self._session.ledger(self._spec).links(target_ids) if target_ids else {}
-        self.links |= {target_id: link.source_id for target_id, link in links.items()}
+        owners = {target_id: link.source_id for target_id, link in links.items()}
+        self.links |= owners
         self._deleted |= {link.source_id for link in links.values() if link.is_deleted}
+        self._deleted |= self._also_deleted & set(owners.values()) if owners else frozenset()
 
     def reserve(self, source_id: str, attempts: Iterable[Mapping[str, Any]]) -> None:
         """Leave what interrupted creates of this record may have made to the run that resolves them."""
@@ -155,9 +158,7 @@ class Directory:
     def former_owner(self, record: Record) -> str | None:
         """The source record that a record is linked to, when that is deleted."""
         owner = self.links.get(self.id_of(record))
-        if owner is None or owner in self._live:
-            return None
-        return owner if owner in self._deleted or owner in self._also_deleted else None
+        return owner if owner in self._deleted and owner not in self._live else None
 
     def own_id(self, row: Pending | Known) -> str | None:
         """The id of the record the row is linked to."""

@@ -22,6 +22,7 @@ from sync_pipeline_tests.stages.test_target_changes import edit, event_body, our
 
 LINKS = "SELECT records.target_id, records.source_id"
 LOOK_UP = "SELECT records.source_id, records.target_id"
+MISSING = "SELECT staged_missing.source_id"
 
 
 @contextmanager
@@ -98,7 +99,7 @@ def planned(us: Team, some: range) -> int:
     us.sync("locations")
     for nr in some:
         recreate(us, f"old-{nr}", f"new-{nr}", f"Oak {nr}")
-    with reading(LOOK_UP) as found:
+    with reading(LOOK_UP, MISSING) as found:
         path = write_plan(us, "locations")
     assert {line["action"] for line in lines_in(path)} == {"adopt"}
     us.sync("locations")
