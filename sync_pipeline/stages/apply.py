@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
+from itertools import chain
 from math import ceil, inf
 from typing import Self
 
@@ -155,6 +156,8 @@ class _NamedRecords(Targeted):
         self._named, self._only = named, named
         self._is_remapped = plan.mappings.get(spec.entity) != spec.fingerprint
         self._window = days.keys if days is not None else None
+        self._waits: dict[str, str] = {}
+        """For which records that are not at the target a record waits, in words."""
         self._is_compared = False
         """Whether it is known what is to be written: so much the guards count."""
         self.done: set[str] = set()
@@ -249,7 +252,8 @@ class _NamedRecords(Targeted):
 
     def _accept(self, ids: Collection[str]) -> None:
         """Accept the rows whose references have been delivered meanwhile, as those of the same file are."""
-        self._staging.accept(key for key in ids & self._awaits.keys() if not self._why_waits(key))
+        self._look_up_awaited()
+        self._staging.accept((ids & self._awaits.keys()) - self._waits.keys())
 
     def _compare(self) -> list[ChangedLine]:
         """The lines that differ now; sets ``done`` to those whose record is already in the planned state."""
@@ -259,6 +263,7 @@ class _NamedRecords(Targeted):
         interrupted = {intent.source_id for intent in self._ledger.open_intents()}
         self.done = {key for key, line in self._named.items() if key not in now and _is_as_wanted(line, known.get(key))}
         outdated = set(self._staging.outdated())
+        self._look_up_awaited()
         found = []
         for key, line in self._named.items():
             if key in self.done:
@@ -287,7 +292,7 @@ class _NamedRecords(Targeted):
         return _why_elsewhere(line, now, is_interrupted=is_interrupted)
 
     def _why_unsent(self, line: NamedLine, now: PlanLine) -> tuple[str, str]:
-        waits = self._why_waits(line.source_id) if now.action == "wait" else ""
+        waits = self._waits.get(line.source_id) if now.action == "wait" else None
         return ("reference", waits) if waits else ("source", now.reason)
 
     def _why_nothing(self, line: NamedLine, known: Known | None) -> tuple[str, str]:
@@ -340,25 +345,27 @@ class _NamedRecords(Targeted):
     def _unwritten(self, todo: set[str]) -> list[ChangedLine]:
         """Those that were to be written and are not as their line says, and why."""
         known = self._ledger.lookup(todo)
+        self._look_up_awaited()
         left = [key for key in sorted(todo) if not _is_as_wanted(self._named[key], known.get(key))]
         return [self._differs(key, *self._why_unwritten(key, known.get(key))) for key in left]
 
     def _why_unwritten(self, key: str, known: Known | None) -> tuple[str, str]:
-        if waits := self._why_waits(key):
+        if waits := self._waits.get(key):
             return "reference", waits
         if known is not None and known.refused_hash is not None:
             return "target", "the target refused it: `sync-pipeline rejects list` shows why"
         return "target", "it was not written; apply the file again"
 
-    def _why_waits(self, key: str) -> str:
-        """For which records that are not at the target a record waits; empty when for none."""
-        wanted = awaited(self._awaits[key]) if key in self._awaits else []
-        names = [f"{entity} {other}" for entity, other in wanted if not self._is_there(entity, other)]
-        return f"it waits for {', '.join(names)}" if names else ""
-
-    def _is_there(self, entity: str, source_id: str) -> bool:
-        known = self._session.ledger(entity).lookup([source_id]).get(source_id)
-        return known is not None and known.is_delivered
+    def _look_up_awaited(self) -> None:
+        """Note for which records the rows wait now."""
+        awaits = {key: awaited(row) for key, row in self._awaits.items()}
+        ids: dict[str, set[str]] = {}
+        for entity, source_id in chain.from_iterable(awaits.values()):
+            ids.setdefault(entity, set()).add(source_id)
+        found = {entity: self._session.ledger(entity).lookup(some) for entity, some in ids.items()}
+        there = {(entity, key) for entity, some in found.items() for key, known in some.items() if known.is_delivered}
+        missing = {key: [each for each in some if tuple(each) not in there] for key, some in awaits.items()}
+        self._waits = {key: f"it waits for {', '.join(map(' '.join, some))}" for key, some in missing.items() if some}
 
     def _differs(self, key: str, what: str, reason: str) -> ChangedLine:
         return ChangedLine(self.entity, key, what, reason)

@@ -371,8 +371,8 @@ class _Creator:
     def _refuse_shared(self, row: Pending, record: Record) -> None:
         """RejectedRecord when the answer is what was made of another record: a service may recognize what it is given."""
         target_id, target = self._directory.id_of(record), self._spec.target
-        owner = self._directory.links.get(target_id)
-        if target.once and owner not in (None, row.source_id):
+        owner = self._ledger.owners([target_id]).get(target_id) if target.once else None
+        if owner not in (None, row.source_id):
             what = f"it answered with {self._directory.target.noun} {target_id}, which was made of {owner}."
             raise RejectedRecord(what, Request(target.system, "POST", target.operation))
 
@@ -636,14 +636,17 @@ class _Writer:
             else None
         )
 
-    def _inherit(self, row: Pending, record: Record, former: Known) -> Record | None:
+    def _inherit(self, row: Pending, record: Record, owner: str) -> Record | None:
         """Take over the record of a deleted source record, whose link ends only when all else is the new one's.
 
         Cut off before that, it is handed over again; after it, nothing is linked to it, and it is adopted by its key.
         What we wrote once and no person has changed since is written for the new one.
         """
         target_id = self._directory.id_of(record)
-        if not self._ledger.claims.take([former.source_id]):
+        if not self._ledger.claims.take([owner]):
+            return None
+        former = self._ledger.lookup([owner]).get(owner)
+        if former is None or former.deleted_at is None:
             return None
         if (now := self._session.call(self._directory.target.get, target_id)) is None:
             return None
@@ -652,7 +655,7 @@ class _Writer:
         ours = {name: fields.get(name) for name in left if now.get(name) == theirs.get(name)}
         changed = self._update(target_id, ours | owned_fields_of(self._spec, row))
         if changed is not None:
-            self._ledger.forget_delivered(former.source_id, is_done=self._spec.target.once)
+            self._ledger.forget_delivered(owner, is_done=self._spec.target.once)
             self._link(row, record)
         return changed
 

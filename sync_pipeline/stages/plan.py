@@ -8,6 +8,7 @@ may exist there under another id, are decided here, by comparison with the targe
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,7 +64,7 @@ class PlanLine:
 class Missing:
     """The records that a read did not return, by what is known of them."""
 
-    deleted: Collection[str] = ()
+    deleted: AbstractSet[str] = frozenset()
     """Proven to be deleted."""
     unconfirmed: Collection[str] = ()
     """Neither proven to be deleted nor held."""
@@ -177,7 +178,7 @@ def _lines_by_name(
         action = actions[row.source_id]
         if action == "adopt" and (record := directory.adoptable(row)) is not None:
             former = directory.former_owner(record)
-            handed_over.update([former.source_id] if former is not None else ())
+            handed_over.update([former] if former is not None else ())
         yield _line(spec, row, _action(directory, row, action))
 
 

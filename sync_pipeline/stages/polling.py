@@ -6,7 +6,7 @@ nothing more; what is missed is found by the re-scans.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -22,7 +22,10 @@ from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.inbox import LISTED, REFERENCE
 from sync_pipeline.store.events import Received, content_id, receive_many
+from sync_pipeline.store.ledger import Ledger
+from sync_pipeline.store.records import Known
 from sync_pipeline.store.references import WAITS
+from sync_pipeline.store.staging import Staging
 
 SYSTEM = "poll"
 """Who sent the events that polling puts into the inbox."""
@@ -286,7 +289,7 @@ def _mark(change: Change) -> str:
 
 def _by_list(session: Session, spec: EntitySpec) -> list[Received]:
     """The records that are not as we know them: of a list at the source, or of the target's when the source is another."""
-    changed = (_rows_changed if session.source(spec).notifies else _targets_changed)(session, spec)
+    changed = (_rows_changed if session.source(spec).notifies else targets_changed)(session, spec)
     return _received(session, spec, "poll:list", changed)
 
 
@@ -302,42 +305,53 @@ def _rows_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
     from sync_pipeline.stages.process import process_frame, reject_problems, staged_rows
 
     changed: dict[str, str] = {}
-    met: set[str] = set()
-    for page in session.read(spec, None):
-        if len(changed) >= MOST_CHANGES:
-            return changed
-        frame = process_frame(session, spec, page)
-        rows = staged_rows(spec, frame)
-        ids, ledger = [row.source_id for row in rows], session.ledger(spec)
-        known, wrong = ledger.lookup(ids), ledger.rejects.differing(ids, reject_problems(frame), TOGETHER)
-        met.update(ids)
-        for row in rows:
-            record = known.get(row.source_id)
-            same = record is not None and record.fields_hash == row.fields_hash and record.deleted_at is None
-            if row.source_id in wrong or (row.status in {"accepted", "waiting"} and not same):
-                changed[row.source_id] = row.fields_hash
-    for stored in session.ledger(spec).scan():
-        for record in stored:
-            if record.source_id not in met and record.deleted_at is None and record.unconfirmed_at is None:
+    ledger = session.ledger(spec)
+    with ledger.staging() as met:
+        for page in session.read(spec, None):
+            if len(changed) >= MOST_CHANGES:
+                return changed
+            frame = process_frame(session, spec, page)
+            rows = staged_rows(spec, frame)
+            ids = [row.source_id for row in rows]
+            known, wrong = ledger.lookup(ids), ledger.rejects.differing(ids, reject_problems(frame), TOGETHER)
+            met.add_unchanged([(row.source_id, row.fields_hash) for row in rows])
+            for row in rows:
+                record = known.get(row.source_id)
+                same = record is not None and record.fields_hash == row.fields_hash and record.deleted_at is None
+                if row.source_id in wrong or (row.status in {"accepted", "waiting"} and not same):
+                    changed[row.source_id] = row.fields_hash
+        for record in _not_met(ledger, met):
+            if record.deleted_at is None and record.unconfirmed_at is None:
                 changed[record.source_id] = ""
     return changed
 
 
-def _targets_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
+def targets_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
     """Linked records of the target that are not what we delivered."""
     from sync_pipeline.stages.target_changes import target_hash  # with pandas, which most polls do not need
 
-    target = session.target(spec)
-    there = {str(record[target.id_field]): record for page in session.walk(target.read()) for record in page}
+    target, ledger = session.target(spec), session.ledger(spec)
     changed: dict[str, str] = {}
-    for page in session.ledger(spec).scan():
-        for record in page:
-            if record.target_id is None:
-                continue
-            found = target_hash(spec, target, record, there.get(record.target_id))
-            if found != record.delivered_hash:
-                changed[record.target_id] = found or ""
+    with ledger.staging() as met:
+        for page in session.walk(target.read()):
+            listed = {str(record[target.id_field]): record for record in page}
+            ours = ledger.lookup_targets(listed)
+            met.add_unchanged([(record.source_id, record.fields_hash) for record in ours.values()])
+            for target_id, record in ours.items():
+                found = target_hash(spec, target, record, listed[target_id])
+                if found != record.delivered_hash:
+                    changed[target_id] = found or ""
+        for record in _not_met(ledger, met):
+            if record.target_id is not None and record.delivered_hash is not None:
+                changed[record.target_id] = ""
     return changed
+
+
+def _not_met(ledger: Ledger, met: Staging) -> Iterator[Known]:
+    """The stored records that a list did not show."""
+    for page in ledger.scan():
+        listed = met.listed_among([record.source_id for record in page])
+        yield from (record for record in page if record.source_id not in listed)
 
 
 def _keep(session: Session, found: Sequence[Received]) -> int:

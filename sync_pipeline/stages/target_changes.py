@@ -46,9 +46,7 @@ def compare_with_delivered(
     """
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
     ids = {event.source_id for event in events if event.source_id}
-    links = session.ledger(spec).linked()
-    known = session.ledger(spec).lookup([links[key] for key in ids if key in links])
-    ours = {key: known[links[key]] for key in ids if links.get(key) in known}
+    ours = session.ledger(spec).lookup_targets(ids)
     looks = _Looks(session, spec, events, unchanged_since_delivery)
     read, failed = _read(session, spec, _in_turn(ours, events))
     for key, record in read.items():
@@ -175,8 +173,9 @@ def _read(session: Session, spec: EntitySpec, ours: dict[str, Known]) -> tuple[d
     target = session.target(spec)
     if len(ours) <= pace_of(spec.target.system, session.settings).compares_by_id:
         return _read_each(session, target, {key: key for key in ours})
+    records = (record for page in session.walk(target.read()) for record in page)
     try:
-        listed = {str(record[target.id_field]): record for page in session.walk(target.read()) for record in page}
+        listed = {key: record for record in records if (key := str(record[target.id_field])) in ours}
     except NotAuthorized:
         raise
     except ApiError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -180,7 +181,7 @@ class Missed:
     """Those that are not stored, or are stored as deleted."""
     nonexistent: Collection[str] = ()
     """Those of which at most a note is stored that they do not exist."""
-    deleted: Collection[str] = ()
+    deleted: AbstractSet[str] = frozenset()
     """Those proven to be deleted."""
     unconfirmed: Collection[str] = ()
     held: frozenset[str] = frozenset()

@@ -10,6 +10,7 @@ and gets another one: an existing one that no row has (any more), or a new one. 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -35,17 +36,20 @@ NameAction = Literal["create", "adopt", "update", "refuse"]
 
 
 class Directory:
-    """Existing records of a target that gives out the ids, by id and key, and what each of them is linked to.
+    """The existing records of a target that may be some rows, by id and key, and what each of them is linked to.
 
     ``deleted`` are source records that are as good as deleted, beside those the store knows to be.
     """
 
     def __init__(
-        self, session: Session, spec: EntitySpec, target: AssigningTarget, deleted: Collection[str] = ()
+        self, session: Session, spec: EntitySpec, target: AssigningTarget, deleted: AbstractSet[str] = frozenset()
     ) -> None:
-        self._session, self._spec, self.target, self._deleted = session, spec, target, deleted
+        self._session, self._spec, self.target, self._also_deleted = session, spec, target, deleted
         self.id_name = target.id_field
-        self.links = session.ledger(spec).linked()
+        self.links: dict[str, str] = {}
+        """The source records of the rows' own records and of those that were found, by target id."""
+        self._deleted = set[str]()
+        """Those of these source records that are deleted, or as good as that."""
         self.by_id: dict[str, Record] = {}
         self.by_key: dict[Key, Record] = {}
         self._asked: Sequence[Mapping[str, Any]] = ()
@@ -63,6 +67,8 @@ class Directory:
         unlinked = [row for row in rows if self.target.unique_names or row.target_id is None]
         self._asked = [*map(fields_of, unlinked), *others]
         self._live = {row.source_id for row in rows}
+        self.links = {row.target_id: row.source_id for row in rows if row.target_id is not None}
+        self._deleted = set()
         self.by_id, self.by_key = {}, {}
         self._find(self._asked)
         if self.target.unique_names:
@@ -91,8 +97,16 @@ class Directory:
         """Of several with one key, one that is linked to nothing counts: the other one is known by its link."""
         answered = self._session.call(self.target.find, asked) if asked else []
         found = [record for record in answered if self.id_of(record) not in self._missing]
+        self._look_up_links({self.id_of(record) for record in found} - self.links.keys())
         for record in sorted(found, key=lambda record: self.id_of(record) not in self.links):
             self.by_id[self.id_of(record)] = self.by_key[self.key_of(record)] = record
+
+    def _look_up_links(self, target_ids: Collection[str]) -> None:
+        links = self._session.ledger(self._spec).links(target_ids) if target_ids else {}
+        owners = {target_id: link.source_id for target_id, link in links.items()}
+        self.links |= owners
+        self._deleted |= {link.source_id for link in links.values() if link.is_deleted}
+        self._deleted |= self._also_deleted & set(owners.values()) if owners else frozenset()
 
     def reserve(self, source_id: str, attempts: Iterable[Mapping[str, Any]]) -> None:
         """Leave what interrupted creates of this record may have made to the run that resolves them."""
@@ -141,13 +155,10 @@ class Directory:
             return record if self.wanted(row) not in self._reserved else None
         return record if self.former_owner(record) is not None else None
 
-    def former_owner(self, record: Record) -> Known | None:
+    def former_owner(self, record: Record) -> str | None:
         """The source record that a record is linked to, when that is deleted."""
         owner = self.links.get(self.id_of(record))
-        if owner is None or owner in self._live:
-            return None
-        known = self._session.ledger(self._spec).lookup([owner]).get(owner)
-        return known if known is not None and (known.deleted_at is not None or owner in self._deleted) else None
+        return owner if owner in self._deleted and owner not in self._live else None
 
     def own_id(self, row: Pending | Known) -> str | None:
         """The id of the record the row is linked to."""

@@ -8,7 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, and_, case, delete, func, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    and_,
+    case,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
 
 from sync_pipeline.store.bulk import chunks, execute_together
 from sync_pipeline.store.claims import taken_over
@@ -43,6 +56,13 @@ _OBSERVED = """
     WHERE connection = ? AND entity = ? AND records.source_id = seen.source_id
 """
 """Reads no column of ``records`` but its key: SQLite would walk all records of the entity for it."""
+
+_REPLACED = """
+    WITH cleaned (source_id, fields, hash) AS ({rows})
+    UPDATE records SET fields = cleaned.fields, fields_hash = cleaned.hash, read_no = ?,
+        delivered_fields = NULL, source_hash = NULL, label = NULL
+    FROM cleaned WHERE connection = ? AND entity = ? AND records.source_id = cleaned.source_id
+"""
 
 
 @dataclass(frozen=True)
@@ -336,19 +356,10 @@ class Ledger(Records, Deliveries):
         """Replace the fields of records, with their hash, as a read with this number would; the next one labels them."""
         for some in chunks(sorted(rows)):
             with self.store.writing() as tx:
-                for source_id in some:
-                    fields, digest = rows[source_id]
-                    mine = self._named(records, [source_id])
-                    values = {
-                        "fields": fields,
-                        "fields_hash": digest,
-                        "delivered_fields": None,
-                        "read_no": read_no,
-                        "source_hash": None,
-                        "label": None,
-                    }
-                    tx.execute(update(records).where(*mine).values(**values))
-                    tx.execute(update(rejects).where(*self._named(rejects, [source_id])).values(value=None))
+                lock_in_order(tx, self._named(records, some))
+                replaced = [(key, *rows[key]) for key in some]
+                execute_together(tx, _REPLACED, replaced, (read_no, self.pair, self.entity))
+                tx.execute(update(rejects).where(*self._named(rejects, some)).values(value=None))
 
     def _delete_facts(self, tx: Connection, source_ids: Collection[str]) -> None:
         for some in chunks(source_ids):
@@ -361,17 +372,12 @@ class Ledger(Records, Deliveries):
         self, tx: Connection, numbers: Mapping[str, int], conditions: list[ColumnElement[bool]], values: dict[str, Any]
     ) -> int:
         """Change these records, each to the number of the read that saw it, unless a newer one has changed it since."""
-        together: dict[int, list[str]] = {}
-        for key, number in numbers.items():
-            together.setdefault(number, []).append(key)
         changed = 0
         for some in chunks(sorted(numbers)):
-            lock_in_order(tx, self._named(records, some))
-        for number, keys in together.items():
-            older = [*self.of(records), *conditions, records.c.read_no <= number]
-            statement = update(records).values(**values, read_no=number)
-            for some in chunks(keys):
-                changed += tx.execute(statement.where(*older, records.c.source_id.in_(some))).rowcount
+            mine, number = self._named(records, some), _number({key: numbers[key] for key in some})
+            lock_in_order(tx, mine)
+            older = update(records).where(*mine, *conditions, records.c.read_no <= number)
+            changed += tx.execute(older.values(**values, read_no=number)).rowcount
         return changed
 
     def _update(self, source_ids: Iterable[str], statement: Any) -> int:
@@ -382,6 +388,13 @@ class Ledger(Records, Deliveries):
                 lock_in_order(tx, mine)
                 changed += tx.execute(statement.where(*mine)).rowcount
         return changed
+
+
+def _number(numbers: Mapping[str, int]) -> ColumnElement[int]:
+    """SQL: the number that belongs to the record of the row."""
+    literals = {key: literal(number, BigInteger) for key, number in numbers.items()}
+    is_one = len(set(numbers.values())) == 1
+    return next(iter(literals.values())) if is_one else case(literals, value=records.c.source_id)
 
 
 def _wrong(tx: Connection, beliefs: Select[Any], found: dict[str, str | None]) -> list[tuple[str, str | None]]:

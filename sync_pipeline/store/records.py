@@ -55,6 +55,14 @@ class Absent(NamedTuple):
     by_id: bool | None = None
 
 
+class Link(NamedTuple):
+    """The record that an id at the target belongs to."""
+
+    source_id: str
+    is_deleted: bool
+    """Whether it is deleted at the source."""
+
+
 KNOWN_COLUMNS = [records.c[name] for name in Known.__slots__]
 
 
@@ -164,12 +172,12 @@ class Records(EntityRows):
 
     def lookup(self, source_ids: Iterable[str]) -> dict[str, Known]:
         """What is known about these records, deleted ones included."""
-        found: dict[str, Known] = {}
-        with self.store.reading() as tx:
-            for some in chunks(source_ids):
-                statement = select(*KNOWN_COLUMNS).where(*self.of(records), records.c.source_id.in_(some))
-                found.update((row[0], known(row)) for row in tx.execute(statement))
-        return found
+        return {record.source_id: record for record in self._lookup(records.c.source_id, source_ids)}
+
+    def lookup_targets(self, target_ids: Iterable[str]) -> dict[str, Known]:
+        """What is known about the records that these ids at the target belong to, by these ids."""
+        found = self._lookup(records.c.target_id, target_ids)
+        return {record.target_id: record for record in found if record.target_id is not None}
 
     def lately_read_by_id(self, source_ids: Iterable[str]) -> set[str]:
         """Those of these records that were read by id so recently that a list may lag behind."""
@@ -198,16 +206,20 @@ class Records(EntityRows):
         with self.store.reading() as tx:
             return frozenset(select_together(tx, _UNCHANGED, rows, (self.pair, self.entity, decided_by)))
 
-    def owners(self, target_ids: Iterable[str], *, existing: bool = False) -> dict[str, str]:
-        """Which record (that exists at the source) each of these ids at the target belongs to: target_id -> source_id."""
-        mine = [*self.of(records), *([records.c.deleted_at.is_(None)] if existing else [])]
-        found: dict[str, str] = {}
+    def links(self, target_ids: Iterable[str]) -> dict[str, Link]:
+        """Which record each of these ids at the target belongs to, by these ids; archived and deleted ones included."""
+        columns = (records.c.target_id, records.c.source_id, records.c.deleted_at.isnot(None))
+        found: dict[str, Link] = {}
         with self.store.reading() as tx:
             for some in chunks(target_ids):
-                linked_to = select(records.c.target_id, records.c.source_id)
-                rows = tx.execute(linked_to.where(*mine, records.c.target_id.in_(some)))
-                found.update((row[0], row[1]) for row in rows)
+                rows = tx.execute(select(*columns).where(*self.of(records), records.c.target_id.in_(some)))
+                found.update((row[0], Link(row[1], row[2])) for row in rows)
         return found
+
+    def owners(self, target_ids: Iterable[str], *, existing: bool = False) -> dict[str, str]:
+        """The source id of the record (that exists at the source) that each of these ids at the target belongs to."""
+        links = self.links(target_ids).items()
+        return {target_id: link.source_id for target_id, link in links if not (existing and link.is_deleted)}
 
     def scan(self, partitions: Scope = None, size: int = 1000) -> Iterator[list[Known]]:
         """All records of the scope by source_id, a page at a time, each page a transaction of its own."""
@@ -287,6 +299,14 @@ class Records(EntityRows):
                 digest = hashlib.blake2b(f"{source_id}\0{found}".encode(), digest_size=16).digest()
                 total += int.from_bytes(digest)
         return f"{total % 2**128:032x}"
+
+    def _lookup(self, column: ColumnElement[str | None], ids: Iterable[str]) -> list[Known]:
+        found: list[Known] = []
+        with self.store.reading() as tx:
+            for some in chunks(ids):
+                statement = select(*KNOWN_COLUMNS).where(*self.of(records), column.in_(some))
+                found += map(known, tx.execute(statement))
+        return found
 
     def _page(self, statement: Select[Any], limit: int, after: str) -> list[Known]:
         page = statement.where(records.c.source_id > after).order_by(records.c.source_id).limit(limit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -73,7 +74,7 @@ def asked_or_found(read_no: int) -> ColumnElement[bool]:
     return or_(ASKED, and_(MOVED, _missing.c.read_no == read_no))
 
 
-class MissingIds(Collection[str]):
+class MissingIds(AbstractSet[str]):
     """The ids of some of the missing records, in order, read a page at a time."""
 
     def __init__(self, missing: StagedMissing, which: tuple[ColumnElement[bool], ...]) -> None:
@@ -81,6 +82,9 @@ class MissingIds(Collection[str]):
 
     def __contains__(self, source_id: object) -> bool:
         return bool(self._missing.among([str(source_id)], *self._which))
+
+    def __and__(self, other: AbstractSet[Any]) -> AbstractSet[str]:
+        return self._missing.among(other, *self._which)
 
     def __iter__(self) -> Iterator[str]:
         return (row.source_id for page in self._missing.pages(*self._which) for row in page)

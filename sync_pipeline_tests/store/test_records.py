@@ -29,6 +29,7 @@ from sync_pipeline_tests.store.batch import (
     row,
     there,
 )
+from sync_pipeline_tests.webhooks.test_strangers import statements
 
 BOTH = ["a", "b"]
 
@@ -224,6 +225,18 @@ def test_a_link_belongs_to_one_record(store: Store) -> None:
     assert _one(store, "a").delivered_hash == "v1"
 
 
+def test_whose_an_id_at_the_target_is_can_be_looked_up(store: Store) -> None:
+    """Also of deleted records, which are named as such; never of another entity or pair."""
+    deliver(store, [row("a"), row("b")])
+    deliver(store, [row("elsewhere")], connection=THERE)
+    here(store).mark_deleted({"b": 2}, at(2))
+    ids = ["t-a", "t-b", "t-elsewhere", "unknown"]
+
+    assert here(store).links(ids) == {"t-a": ("a", False), "t-b": ("b", True)}
+    assert here(store).owners(ids, existing=True) == {"t-a": "a"}
+    assert here(store).lookup_targets(ids) == {f"t-{key}": _one(store, key) for key in BOTH}
+
+
 def test_links_are_exchanged_together(store: Store) -> None:
     """Each record gets that of another one, and is pending: its fields are not there yet."""
     deliver(store, [row(key) for key in "abc"])
@@ -255,6 +268,34 @@ def test_a_read_of_the_target_says_nothing_about_a_write_that_was_sent_after_it(
     assert [_one(store, key).delivered_hash for key in "abc"] == ["sent", "sent:new", "sent"]
     assert here(store).observe_target(seen, draw(store)) == 3
     assert [_one(store, key).delivered_hash for key in "abc"] == ["v1", None, None]
+
+
+def test_records_that_were_read_one_by_one_are_noted_together(store: Store) -> None:
+    """One statement, however many numbers they have; each record gets its own, unless a newer read has changed it."""
+    merge(store, [row(key) for key in "abc"], 1)
+    merge(store, [row("d", "v2")], 9)
+    with statements(store) as seen:
+        assert here(store).mark_observed({"a": 2, "b": 3, "c": 4, "d": 5}, at(2), by_id=True) == 3
+
+    assert [one.split()[0] for one in seen if "UPDATE records" in one] == ["UPDATE"]
+    with store.reading() as tx:
+        found = tx.execute(select(records.c.source_id, records.c.read_no).order_by(records.c.source_id)).all()
+    assert [tuple(each) for each in found] == [("a", 2), ("b", 3), ("c", 4), ("d", 9)]
+
+
+def test_fields_are_replaced_together(store: Store) -> None:
+    """Of each record its own, with two statements for all; the values in rejects go, those of other records stay."""
+    merge(store, [row(key) for key in "abc"], 1)
+    wrong = [Reject(key, "name", "required_fields", "no", key) for key in "abc"]
+    here(store).rejects.replace(None, wrong, "run", at(1), read_no=1)
+    with statements(store) as seen:
+        here(store).replace_fields({"a": ('{"name":"x"}', "v2"), "b": ("{}", "v3")}, 4)
+
+    assert sum("UPDATE" in one and "FOR UPDATE" not in one for one in seen) == 2
+    known = here(store).lookup("abc")
+    assert [(known[key].fields, known[key].fields_hash) for key in "ab"] == [('{"name":"x"}', "v2"), ("{}", "v3")]
+    assert known["c"].fields_hash == "v1"
+    assert [reject.value for reject in list_rejects(store, HERE, entity=ENTITY)] == [None, None, "c"]
 
 
 def test_long_lists_are_looked_up_in_parts(store: Store) -> None:

@@ -63,9 +63,10 @@ class ClockifyTarget:
         return self.clockify.changes(kind) if kind else None
 
     async def read(self, window: Window | None = None) -> AsyncGenerator[list[Record], None]:
-        """All records, archived ones included, as one page: without a filter Clockify gives both."""
+        """All records, archived ones included: without a filter Clockify gives both."""
         del window
-        yield [self._record(record) async for page in self.clockify.list(self.path, BY_NAME) for record in page]
+        async for page in self.clockify.list(self.path, BY_NAME):
+            yield [self._record(record) for record in page]
 
     async def find(self, rows: Sequence[Mapping[str, Any]]) -> list[Record]:
         """All records: one list is the cheaper read."""
