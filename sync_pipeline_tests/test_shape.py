@@ -11,7 +11,7 @@ TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "sync_pipeline"
 ENGINE = ("stages", "store", "session", "mapping", "entities", "connectors")
 """The engine; the folders of the vendors in ``connectors/`` are none of it."""
-ENGINE_LINES = 27_000
+ENGINE_LINES = 27_200
 """With what is stored for people: versions of the set-up, alerts, the searches of records and runs, the figures of reports,
 and a second vendor on the Snapshots side: profiles that name their connector, preparation, measurements, what is left out of
 scope by its source; what several machines and several instances of console and receiver share; operations of the catalogue as targets;
