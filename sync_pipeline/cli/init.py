@@ -110,19 +110,19 @@ def init(no_input: bool, as_json: bool, entities: str | None, **options: Any) ->
         prepare(setup, dry_run=False, yes=False)
     sides = connections(setup)
     missing = [side.system for side in sides if side.state == "not set up"]
-    is_told = asks or any(value for name, value in options.items() if name.startswith(tuple(CONNECT)))
-    lacking = [] if is_told else missing
+    has_answers = asks or any(value for name, value in options.items() if name.startswith(tuple(CONNECT)))
+    unanswered = [] if has_answers else missing
     if as_json:
         now = setup.settings()
         stored = {"file": str(now.setup_file), "version": now.setup_version}
         terminal.as_json({**stored, "connections": {s.system: _connection_row(s) for s in sides}})
-        _refuse(setup, lacking)
+        _refuse(setup, unanswered)
         return
     terminal.table(
         "Connections", [{"system": side.system, **_connection_row(side)} for side in sides], optional=("detail",)
     )
     terminal.hint(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
-    _refuse(setup, lacking)
+    _refuse(setup, unanswered)
     terminal.hint(
         f"Not connected yet: {' and '.join(missing)}. Run `sync-pipeline init` again, or give the options in its --help."
         if missing
@@ -159,7 +159,7 @@ def _refuse(setup: SetupService, unconnected: Sequence[str]) -> None:
 
 @contextmanager
 def _answers(setup: SetupService, *, is_asked: bool) -> Iterator[dict[str, str]]:
-    """The answers of an `init` that was left since the set-up was last changed; kept until one comes to its end."""
+    """The answers of an unfinished `init`, unless the set-up has changed since; kept until an `init` finishes."""
     if not is_asked:
         yield {}
         return
@@ -268,7 +268,7 @@ def _snapshots(setup: SetupService, asker: Asker, options: dict[str, Any]) -> No
 
 
 CONNECT = {"clockify": _clockify, "snapshots": _snapshots}
-"""What asks for each system and connects it."""
+"""What asks about a system and connects it, by system."""
 
 
 def _snapshots_form(setup: SetupService, asker: Asker, options: dict[str, Any]) -> SnapshotsForm:

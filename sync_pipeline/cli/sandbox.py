@@ -110,7 +110,7 @@ def sandbox_reset(yes: bool, port: int | None, as_json: bool) -> None:
     """Start again with fresh data. No faults, real time."""
     confirm("Replace all data of the sandbox by fresh sample data?", yes=yes, as_json=as_json)
     found = control(_port(port), "reset", {})
-    with suppress(SyncError):  # what is wrong with the set-up is reported by what uses it
+    with suppress(SyncError):  # a set-up that cannot be read is reported by the commands that use it
         note_reset_on(SetupService(actor("terminal")), _port(port))
     terminal.emit(as_json, found, f"The sandbox has fresh sample data (seed {found['seed']}).")
 

@@ -92,7 +92,7 @@ class Source(Protocol):
 
     @property
     def uses_expected(self) -> bool:
-        """Whether it makes a difference to ``read`` what is expected."""
+        """Whether ``read`` uses what is expected."""
 
     @property
     def owner_list(self) -> str:
@@ -265,24 +265,24 @@ class AssigningTarget(Target, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How often, and for how much, live syncing asks a system. The defaults are for rate limits that it does not notice."""
+    """How often, and for how much, live syncing asks a system. The defaults suit a system whose rate limits they do not reach."""
 
     poll_seconds: int = 60
     """How often it is asked what changed."""
-    lists_rarer: int = 1
-    """By how many times less often that is asked of what is not read by days."""
+    list_poll_factor: int = 1
+    """Entities that are not read by days are asked about this many times less often."""
     feed_pages: int = 50
     """Pages of each feed that one poll reads: what does not fit is asked for again in smaller windows."""
     days_seconds: int | None = 600
-    """How often the days around today are read where it refuses the feed; None: never."""
+    """How often the days around today are read instead where it refuses the feed; None: never."""
     reads_by_id: int = 20
     """Up to this many changed records are read by id; above it their days, or the list, are the cheaper read."""
     compares_by_id: int = 20
-    """The same of records that changed where they are delivered to."""
+    """The same for records that changed at the target."""
     rescan_hours: int = 1
     """How often the latest days are read again."""
     note: str = ""
-    """What the schedules say of its limits; "" where they are not noticed."""
+    """What the descriptions of schedules say about its limits; empty where these are not reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,7 @@ CONNECTORS: Mapping[str, Connector] = {
 
 
 PACES: Mapping[str, Callable[[Settings], Pace]] = {"clockify": clockify.pace}
-"""Those of the two systems of a set-up that depend on its settings."""
+"""The paces of the two systems of a set-up that depend on its settings, by system."""
 
 
 def model_of(data: object, file: str) -> type[BaseProfile]:
@@ -88,7 +88,7 @@ def connected_systems(settings: Settings) -> dict[str, ConnectedSystem]:
 
 
 def pace_of(system: str, settings: Settings) -> Pace:
-    """How often, and for how much, live syncing asks a system; no profile is read for it, which may be wrong."""
+    """How often, and for how much, live syncing asks a system. Needs no profile: one that is invalid hides no schedule."""
     if system in VENDORS:
         return VENDORS[system].pace
     return PACES[system](settings) if system in PACES else Pace()

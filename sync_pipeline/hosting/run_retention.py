@@ -1,4 +1,4 @@
-"""Which of Dagster's runs are old: they are deleted, but for those that hold what is current.
+"""Delete Dagster's old runs, except those that hold the current state of an asset or a check.
 
 A run is kept as long as it holds the newest materialization, observation or check of an asset or of one of its
 partitions: Dagster deletes the events with the run, and the day would be shown as never synced.

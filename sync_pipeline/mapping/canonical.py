@@ -147,7 +147,7 @@ def _normal(value: Any) -> Any:
 
 
 def _returned(field: Field, column: list[Any]) -> list[Any]:
-    """A column that the target returned, in canonical form; nearly always it is in that form already, which is seen at once."""
+    """A column that the target returned, in canonical form: nearly always it already is, which is checked for the whole column together."""
     if _is_canonical(field, [value for value in column if value is not None]):
         return column
     read = _RETURNED.get(field.type, _returned_text)
@@ -155,6 +155,7 @@ def _returned(field: Field, column: list[Any]) -> list[Any]:
 
 
 def _is_canonical(field: Field, values: list[Any]) -> bool:
+    """Whether all values are certainly in canonical form; where this is not seen, each is read, which is only slower."""
     kinds = set(map(type, values))
     if field.type == "bool":
         return kinds <= {bool}

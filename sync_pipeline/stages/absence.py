@@ -48,7 +48,7 @@ AHEAD = timedelta(days=31)
 NAMED = 20
 """Unconfirmed records that a message names."""
 Stage = Callable[..., None]
-"""Takes records that were read apart, the numbers of these reads, and whether they were reads by id."""
+"""Stages records that were read again; takes them and the numbers of these reads, both by id, and whether these were reads by id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def look_up_absent(session: Session, spec: EntitySpec, staging: Staging, holding
     if not (count := missing.count(*looked_up)):
         return
     budget = session.settings.max_confirmations
-    session.report(Progress(spec.entity, "confirm", min(count, budget), "looking up what vanished"))
+    session.report(Progress(spec.entity, "confirm", min(count, budget), "looking up missing records"))
     _Confirming(session, spec, staging, stage, looked_up).run()
     if left := missing.count(*looked_up):
         names = ", ".join(missing.first(NAMED, *looked_up)) + (", ..." if left > NAMED else "")
@@ -133,7 +133,7 @@ def reported(session: Session, spec: EntitySpec, days_of: Mapping[str, str | Non
 
 
 def _windows(session: Session, days: Scope) -> Iterator[Window]:
-    """Where entries are looked for that were on these days: there, then everywhere."""
+    """The windows in which entries of these days are looked for: these days first, then everything."""
     if days is not None:
         yield Window.of_days(*map(date.fromisoformat, days))
     yield _everything(session)
@@ -170,7 +170,7 @@ class _Confirming:
             self._by_report()
 
     def _only_reported(self, page: Sequence[Absent], there: People) -> list[str]:
-        """Those that a read by id would not find even if they live."""
+        """Those that a read by id would not find even if they exist."""
         known = self.session.ledger(self.spec).lookup(row.source_id for row in page)
         found = {source_id for source_id, record in known.items() if there.include(record.fields)}
         return [row.source_id for row in page if row.source_id not in found]
@@ -233,7 +233,7 @@ class _Confirming:
             missing.mark_all("deleted", ASKED, read_no=number)
 
     def _look_in(self, pages: Iterable[list[Record]], number: int) -> None:
-        """Take out of the pages of a list what is asked for."""
+        """Find the records that are asked for in the pages of a list."""
         for page in pages:
             rows = dict(keyed(page, self.spec))
             found = self.staging.missing.among(rows, asked_or_found(number))

@@ -75,7 +75,7 @@ class VolumeFigures:
     mapping_changed: bool = False
 
     def too_many_absent(self, settings: Settings) -> bool:
-        """Whether more records vanished than a run may delete without an approval."""
+        """Whether more records are missing than a run may delete without an approval."""
         return self.nothing_left or self.absent > max(HARMLESS, settings.max_delete_share * self.known)
 
     def too_many_rewritten(self, settings: Settings) -> bool:
@@ -109,12 +109,12 @@ class Holding:
 
     guard: VolumeFigures = VolumeFigures()
     missing: int = 0
-    """How many records the read did not find: `Staging.missing` lists them."""
+    """How many records the read did not find; ``Staging.missing`` lists them."""
     held: tuple[HeldLines, ...] = ()
     everything: bool = False
     """At first contact nothing at all is written."""
     deletes: int = 0
-    """How many of them stay at the target until their delete is allowed."""
+    """How many of the missing records stay at the target until their delete is allowed."""
     rewritten: tuple[Scope, ...] = ()
     """The days with held rewrites."""
     creates: bool = False
@@ -376,7 +376,7 @@ class _Asking:
 
 
 class _Candidates(NamedTuple):
-    """Deletes that need an approval: how many, and the decision that declined the first of them."""
+    """Deletes that need an approval: how many, and the decision about the first that was declined."""
 
     total: int
     declined: Approval | None
@@ -398,7 +398,7 @@ class _DeleteLines:
 
 
 def _hold_deletes(session: Session, spec: EntitySpec, missing: StagedMissing, *, is_asked: bool) -> _Candidates:
-    """Hold the deletes that no one has allowed: all of them, or only those that an earlier run has held."""
+    """Hold the deletes that no one has allowed: with ``is_asked`` all of them, else only those that an earlier run has held."""
     approvals, now = session.ledger(spec).approvals, session.now()
     total, declined = 0, None
     for page in missing.pages(DELETABLE) if deletes(spec) else ():
@@ -428,7 +428,7 @@ def _ask_deletes(
     allow: bool,
     remember: bool,
 ) -> Approval | None:
-    """The request for the held deletes; with ``allow`` they are allowed, and held no more."""
+    """The request for the held deletes; with ``allow`` they are allowed, and no longer held."""
     if not remember:
         if allow:
             missing.release()

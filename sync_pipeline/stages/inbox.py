@@ -113,7 +113,7 @@ def unanswered(session: Session, spec: EntitySpec, staging: Staging, batch: Batc
 
 
 def events_about(session: Session, spec: EntitySpec, batch: Batch) -> set[str]:
-    """The records that the events are about which the read took up."""
+    """The records of the events that the read took up."""
     taken = set(batch.notes.get(EVENTS, ()))
     pages = waiting(session, spec) if taken else ()
     return {event.source_id for page in pages for event in page if event.id in taken and event.source_id}

@@ -73,7 +73,7 @@ class Loaded:
     """Days with creates or updates that are held: loaded except for these, and not done."""
     undecided: frozenset[str] = frozenset()
     """Records whose current state this read could not determine: events about them stay open. Of the missing ones only those
-    that events are about: it may be all of them that are missing."""
+    that events are about, since all records may be missing."""
     unanswered: frozenset[str] = frozenset()
     """The undecided records that the read may show in their state before an event."""
 
@@ -275,7 +275,7 @@ class _BatchLoad:
         finish_moves(session, spec, staging, self._stage)
 
     def _stage(self, found: Mapping[str, Record], numbers: Mapping[str, int], *, by_id: bool) -> None:
-        """Process records that were read apart like those of the batch, each with the number of its read."""
+        """Process records that were read again like those of the batch, each with the number of its read."""
         if not found:
             return
         newest = max(numbers[key] for key in found)

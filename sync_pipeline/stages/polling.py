@@ -120,7 +120,7 @@ def poll_seconds(session: Session, spec: EntitySpec) -> int:
     if session.settings.poll_seconds is not None:
         return session.settings.poll_seconds
     pace = _pace(session, spec)
-    return pace.poll_seconds * (1 if spec.partitioned else pace.lists_rarer)
+    return pace.poll_seconds * (1 if spec.partitioned else pace.list_poll_factor)
 
 
 def _pace(session: Session, spec: EntitySpec) -> Pace:

@@ -110,7 +110,7 @@ def kept(session: Session, spec: EntitySpec, ids: Collection[str]) -> set[str]:
 
 
 def mark_kept(session: Session, spec: EntitySpec, missing: StagedMissing) -> None:
-    """Note which of the missing records are such ones."""
+    """Note which of the missing records stay at the target for that reason."""
     if spec.target.delete == "unreferenced" and missing.total:
         missing.keep(referenced_ids(session.store, session.pair, _referrers(session, spec)))
 

@@ -30,9 +30,11 @@ SUPPRESSED_FOR = timedelta(minutes=10)
 AT_ONCE = 20
 """Records that are compared one by one in one look; the others wait for the next."""
 FAILURES = 3
-"""If so many records cannot be read and none can, the target is to blame, and no other is tried."""
+"""After so many failed reads and no successful one, the target itself is taken to be failing: no other record is tried."""
 UNREAD = "could not be compared: "
 """Begins the reason of an event whose record could not be read at the target."""
+ReadErrors = dict[str, ApiError]
+"""Why records could not be read, by the id that events name."""
 
 
 def compare_with_delivered(
@@ -42,7 +44,7 @@ def compare_with_delivered(
 
     ``unchanged_since_delivery`` remembers what a record was instead of what we sent, and when: one that is the same again right after
     we delivered is left to ``verify``, or the two sides would send each other changes without end. Events of a record that
-    cannot be read stay open with the reason; NotAuthorized where none may be.
+    cannot be read stay open with the reason. Raises NotAuthorized where the target refuses the key.
     """
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
     ids = {event.source_id for event in events if event.source_id}
@@ -62,7 +64,7 @@ def compare_records(
 
     A few per tick: each is read at the target by its id, since a list may lag behind what a person has just changed there.
     Events that show their record as we left it, as our own writes do, need no read. Those of a record that cannot be read
-    stay open with the reason.
+    stay open with the reason. Raises NotAuthorized where the target refuses the key.
     """
     echoes = _echoes(session, spec, events)
     close(session.store, [event.id for event in echoes], None, session.now())
@@ -152,24 +154,21 @@ def _echoes(session: Session, spec: EntitySpec, events: Sequence[Event]) -> list
     return found
 
 
-Failures = dict[str, ApiError]
-
-
-def _without(session: Session, failed: Failures, events: Sequence[Event]) -> list[Event]:
-    """The events but for those whose record could not be read: these stay open, and the next try comes later."""
+def _without(session: Session, failed: ReadErrors, events: Sequence[Event]) -> list[Event]:
+    """The events without those whose record could not be read: these stay open, and are tried again later."""
     for key, error in failed.items():
         mark_failed(session.store, [event.id for event in events if event.source_id == key], f"{UNREAD}{error}")
     return [event for event in events if event.source_id not in failed]
 
 
 def _in_turn(records: Mapping[str, T], events: Sequence[Event]) -> dict[str, T]:
-    """The records in an order that begins elsewhere at each try: the first ones may be those that cannot be read."""
+    """The records, each try starting with other ones: those that cannot be read must not always come first."""
     keys = list(records)
     start = max((event.attempts for event in events), default=0) * FAILURES % max(len(keys), 1)
     return {key: records[key] for key in [*keys[start:], *keys[:start]]}
 
 
-def _read(session: Session, spec: EntitySpec, ours: dict[str, Known]) -> tuple[dict[str, Record | None], Failures]:
+def _read(session: Session, spec: EntitySpec, ours: dict[str, Known]) -> tuple[dict[str, Record | None], ReadErrors]:
     target = session.target(spec)
     if len(ours) <= pace_of(spec.target.system, session.settings).compares_by_id:
         return _read_each(session, target, {key: key for key in ours})
@@ -185,10 +184,10 @@ def _read(session: Session, spec: EntitySpec, ours: dict[str, Known]) -> tuple[d
 
 def _read_each(
     session: Session, target: UpsertTarget | AssigningTarget, places: Mapping[str, str | None]
-) -> tuple[dict[str, Record | None], Failures]:
+) -> tuple[dict[str, Record | None], ReadErrors]:
     """The records at these places, by the same keys, and why others cannot be read."""
     read: dict[str, Record | None] = {}
-    failed: Failures = {}
+    failed: ReadErrors = {}
     for key, place in places.items():
         try:
             read[key] = session.call(target.get, place) if place is not None else None

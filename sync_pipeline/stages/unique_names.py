@@ -36,9 +36,9 @@ NameAction = Literal["create", "adopt", "update", "refuse"]
 
 
 class Directory:
-    """The existing records of a target that may be some rows, by id and key, and what each of them is linked to.
+    """The existing records of a target that some rows may be linked to, by id and key, and what each of them is linked to.
 
-    ``deleted`` are source records that are as good as deleted, beside those the store knows to be.
+    ``deleted`` are source records that count as deleted, in addition to those that are stored as deleted.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Directory:
         self.links: dict[str, str] = {}
         """The source records of the rows' own records and of those that were found, by target id."""
         self._deleted = set[str]()
-        """Those of these source records that are deleted, or as good as that."""
+        """Those of these source records that are deleted or count as deleted."""
         self.by_id: dict[str, Record] = {}
         self.by_key: dict[Key, Record] = {}
         self._asked: Sequence[Mapping[str, Any]] = ()

@@ -278,7 +278,7 @@ def _mark(copying: AssigningTarget | None, record: Record) -> tuple[str | None, 
 
 
 def _observe(session: Session, spec: EntitySpec, comparison: Comparison, days: Days | None) -> None:
-    """Take in what is at the target."""
+    """Read the target into the comparison."""
     target, copying, seen = session.target(spec), copying_target(session, spec), 0
     archives = spec.target.delete == "archive"
     for page in _target_pages(session, spec, days):
@@ -301,7 +301,7 @@ def _observe(session: Session, spec: EntitySpec, comparison: Comparison, days: D
 def _leave_kept(
     session: Session, spec: EntitySpec, page: list[DifferingRecord], verdict: VerifyResult
 ) -> list[DifferingRecord]:
-    """The differing records but for those that rightly stay at the target, which are counted."""
+    """The differing records without those that stay at the target, by the delete policy or since it refuses to remove them; these are counted."""
     stuck = _stuck(session, spec, page)
     still = kept(session, spec, {item.source_id for item in page if item.kind == "extra"}) - stuck
     verdict.target -= len(stuck) + len(still)
@@ -355,23 +355,23 @@ class _ReadAgain:
     session: Session
     spec: EntitySpec
     observed: dict[str, str | None] = field(default_factory=dict)
-    """The hash of what was found at the target, of the records that differ, too, when they are read again."""
+    """Of the records that still differ when they are read again: the hash of what is at the target, by source id."""
     decided: set[str] = field(default_factory=set)
-    """All that were read again."""
+    """The records that were read again, whether they still differ or not."""
     members: People | None = None
     unread: list[DifferingRecord] = field(default_factory=list)
-    """Those that only the report has."""
+    """Entries of people who left: only the report shows whether they exist."""
 
     def look(self, suspects: list[DifferingRecord]) -> Iterator[DifferingRecord]:
-        """Those of them that still differ, but for what only the report has."""
+        """Those of them that still differ, without those that only the report shows."""
         left = self.session.settings.max_confirmations - len(self.decided)
         first, rest = suspects[:left], suspects[left:]
         self.decided |= {item.source_id for item in first}
-        yield from self._noted(self._again(first))
+        yield from self._noted(self._by_id(first))
         yield from rest
 
     def look_in_report(self) -> Iterator[DifferingRecord]:
-        """Those of these that still differ, after everything else: the report is read once."""
+        """Those that only the report shows and that still differ; called last, so that the report is read once."""
         yield from self._noted(_re_read_in_report(self.session, self.spec, self.unread))
 
     def _noted(self, found: Iterator[DifferingRecord]) -> Iterator[DifferingRecord]:
@@ -385,7 +385,7 @@ class _ReadAgain:
         yield from self.observed.items()
         yield from ((key, digest) for key, digest in beliefs if key not in self.decided)
 
-    def _again(self, first: list[DifferingRecord]) -> Iterator[DifferingRecord]:
+    def _by_id(self, first: list[DifferingRecord]) -> Iterator[DifferingRecord]:
         session, spec = self.session, self.spec
         for item in first:
             record = session.fetch(spec, item.source_id) if session.can_fetch(spec) else None
@@ -403,7 +403,7 @@ def _hash_of(spec: EntitySpec, observed: str) -> str:
 
 
 def _re_read_in_report(session: Session, spec: EntitySpec, found: list[DifferingRecord]) -> Iterator[DifferingRecord]:
-    """The same for entries of people who left, which no read by id finds: what the report has of them counts."""
+    """Those entries of people who left that still differ: no read by id finds them, so what the report has of them counts."""
     extra = session.ledger(spec).lookup([i.source_id for i in found if i.wanted is None])
     days: dict[str, str | None] = {item.source_id: None for item in found if item.wanted is None}
     days |= {key: known.partition for key, known in extra.items()}

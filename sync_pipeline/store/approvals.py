@@ -28,6 +28,8 @@ State = Literal["open", "allowed", "declined", "used", "expired"]
 LASTS = timedelta(days=7)
 """A decision counts for so long; after it the guard asks again."""
 FOR_GOOD = timedelta(days=365_000)
+PAGE = 1000
+"""Lines of a request that are read together."""
 EXAMPLES = 1000
 """Records named by a request of the kind *configuration*, which is not bound to them."""
 
@@ -239,7 +241,7 @@ class Approvals(EntityRows):
         self, tx: Connection, present: int, guard: GuardName, row: dict[str, Any], lines: PagedLines, at: datetime
     ) -> Approval | None:
         """A new open request that takes over the lines of the present one."""
-        # Only one may be open.
+        # Only one may be open; the caller deletes this one in the same transaction.
         tx.execute(update(approvals).where(approvals.c.id == present).values(decision="replaced"))
         asked = self._insert(tx, guard, row, lines, at)
         if asked is not None:
@@ -377,7 +379,7 @@ def _drop_lines(tx: Connection, approval_id: int, lines: PagedLines, replaces: C
 def _pages(tx: Connection, approval_id: int) -> Iterator[list[Line]]:
     """The lines of a request, a page at a time: it may name all records of an entity."""
     after = ""
-    while page := _page(tx, approval_id, EXAMPLES, after):
+    while page := _page(tx, approval_id, PAGE, after):
         yield page
         after = page[-1].source_id
 

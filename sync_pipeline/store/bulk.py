@@ -14,7 +14,7 @@ from sync_pipeline.store.schema import Instant
 
 T = TypeVar("T")
 SOME_IDS: BindParameter[list[str]] = bindparam("some_ids", expanding=True)
-"""Ids to be given when a statement is run: in the statement itself they would outlive it until cycles are looked for."""
+"""Ids that are bound when a statement is run: as part of the statement they would stay in memory until the garbage collector runs."""
 
 
 def chunks(items: Iterable[T], size: int = 500) -> Iterator[list[T]]:

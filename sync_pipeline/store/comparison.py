@@ -1,4 +1,4 @@
-"""Set both sides beside each other: what a batch wants and what was read at the target, as two temporary tables."""
+"""Compare both sides, what a batch wants and what was read at the target, in temporary tables of the database."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ believed = Table(
 )
 PAGE = 1_000
 TOGETHER = 50_000
-"""Rows of one statement: Ctrl-C waits for it."""
+"""The most rows of one statement, since Ctrl-C has to wait for it."""
 
 
 class ObservedRow(NamedTuple):
@@ -133,7 +133,7 @@ class Comparison:
             tx.execute(insert(wanted).from_select([column.name for column in wanted.c], some))
 
     def drop(self, tx: Connection) -> None:
-        """Forget both sides."""
+        """Drop the tables."""
         schema = "temp" if tx.dialect.name == "sqlite" else "pg_temp"  # named, so that no table of the user is meant
         for table in _META.sorted_tables:
             tx.execute(text(f"DROP TABLE IF EXISTS {schema}.{table.name}"))
@@ -152,7 +152,7 @@ class Comparison:
             return list(tx.scalars(found))
 
     def observe(self, rows: Sequence[ObservedRow]) -> None:
-        """What is at the target."""
+        """Add records that were read at the target."""
         self._add(observed, rows)
 
     def count_wanted(self) -> int:
@@ -230,7 +230,7 @@ class Comparison:
             records.c.refused_hash == staged.c.fields_hash,
             records.c.delivered_hash.is_distinct_from(staged.c.fields_hash),
         )
-        waits_in_vain = and_(staged.c.status == "waiting", staged.c.rule.isnot(None))
+        waits_for_rejected = and_(staged.c.status == "waiting", staged.c.rule.isnot(None))
         return select(
             staged.c.source_id,
             func.coalesce(records.c.target_id, link),
@@ -240,7 +240,7 @@ class Comparison:
                 (made, "former"),
                 (staged.c.status == "former", FORGOTTEN),
                 (is_refused, "rejected"),
-                (waits_in_vain, WAITS),
+                (waits_for_rejected, WAITS),
                 else_=staged.c.status,
             ),
         ).select_from(staged.outerjoin(records, and_(*self._ours(), records.c.source_id == staged.c.source_id)))
@@ -265,7 +265,7 @@ class Comparison:
             return int(tx.execute(statement).scalar_one())
 
     def _pages(self, into: Table, *statements: Select[Any]) -> Iterator[list[Any]]:
-        """What these find, kept in a table and read a page at a time: it may be as much as there are records."""
+        """What these find, kept in a table and read a page at a time: all records may be among it."""
         self._index()
         columns = [column for column in into.c if column.name != "nr"]
         with self._held.reading() as tx:

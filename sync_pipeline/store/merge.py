@@ -72,7 +72,7 @@ class MergedRows(StagedFacts):
     """A batch that can be merged."""
 
     _has_many = False
-    """Whether so many rows were merged that PostgreSQL has to be helped."""
+    """Whether so many rows were merged that PostgreSQL's statistics are too old to plan with."""
 
     def merge(
         self,

@@ -217,7 +217,7 @@ class Records(EntityRows):
         return found
 
     def owners(self, target_ids: Iterable[str], *, existing: bool = False) -> dict[str, str]:
-        """The source id of the record (that exists at the source) that each of these ids at the target belongs to."""
+        """The source id of the record that each of these ids at the target belongs to; with ``existing`` without deleted ones."""
         links = self.links(target_ids).items()
         return {target_id: link.source_id for target_id, link in links if not (existing and link.is_deleted)}
 

@@ -1,4 +1,4 @@
-"""The records that one read did not find, in a temporary table: all records of an entity may be such ones."""
+"""The records that one read did not find, in a temporary table: it may be all records of an entity, too many for memory."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class StagedMissing:
         """How many there are."""
 
     def fill(self, tx: Connection, found: Select[Any]) -> None:
-        """Begin anew with these records; ``found`` selects id, day, delivered hash and time of deletion."""
+        """Replace the contents by these records; ``found`` selects id, day, delivered hash and time of deletion."""
         if self.total:
             tx.execute(delete(_missing))
         self.total = 0
@@ -129,7 +129,7 @@ class StagedMissing:
         self._set_of(source_ids, {"held": why})
 
     def release(self) -> None:
-        """Hold no delete any more."""
+        """Release all held deletes."""
         self._set({"held": None}, HELD)
 
     def only_reported(self, source_ids: Collection[str]) -> None:
@@ -137,7 +137,7 @@ class StagedMissing:
         self._set_of(source_ids, {"in_report": True})
 
     def mark(self, outcome: Outcome, numbers: Mapping[str, int | None], *, by_id: bool = False) -> None:
-        """Note what came of looking for these records, each in the read with its number."""
+        """Note the outcome for these records, each with the number of the read that proved it."""
         values: dict[str, Any] = {"outcome": outcome, "read_no": bindparam("number"), "by_id": by_id}
         statement = update(_missing).where(_missing.c.source_id == bindparam("key")).values(values)
         for some in chunks(numbers.items()):
@@ -145,7 +145,7 @@ class StagedMissing:
                 tx.execute(statement, [{"key": key, "number": number} for key, number in some])
 
     def mark_all(self, outcome: Outcome, *which: ColumnElement[bool], read_no: int | None = None) -> None:
-        """The same of all these records, which were not read by id."""
+        """Note the outcome for all records for which the conditions hold; they were not read by id."""
         self._set({"outcome": outcome, "read_no": read_no, "by_id": False}, *which)
 
     def ids(self, *which: ColumnElement[bool]) -> MissingIds:
@@ -164,7 +164,7 @@ class StagedMissing:
         return [row[0] for row in self._select(_COLUMNS[:1], *which, limit=limit)]
 
     def among(self, source_ids: Iterable[str], *which: ColumnElement[bool]) -> set[str]:
-        """Those of these ids that are among them."""
+        """Those of these ids whose records are missing, and for which all conditions hold."""
         if not self.total:
             return set()
         named = select(_missing.c.source_id).where(*which, _missing.c.source_id.in_(SOME_IDS))

@@ -40,7 +40,8 @@ MOST_UNFOUND = 10_000
 
 
 _IN_ORDER = text("SET LOCAL enable_sort = off")
-"""Where many rows are pending, a page of them is the first rows of an index; PostgreSQL expects few, and would look through all records."""
+"""Where many rows are pending, a page of them is the first rows of an index; PostgreSQL expects few, and would look through all records.
+The setting ends with the transaction, and PostgreSQL still sorts where no index gives the order."""
 
 Place = Callable[[Planned], str | None]
 """The id that a row has, or will have, at the target."""
@@ -470,5 +471,5 @@ class Staging(PlannedRows):
 
 
 def _may_be_met() -> ColumnElement[bool]:
-    """SQL: a batch can hold the record. None has a longer id, whether it exists or not: nothing is concluded from that."""
+    """SQL: whether a batch can hold the record: a longer id is in none, so that its absence proves nothing."""
     return func.length(records.c.source_id) <= LONGEST_ID

@@ -258,7 +258,7 @@ def test_the_next_step_is_one_that_works(typed: Shell) -> None:
 
 
 @pytest.mark.parametrize("words", [("--no-input",), ("--json",)])
-def test_a_set_up_without_an_answer_is_none(typed: Shell, words: tuple[str, ...]) -> None:
+def test_init_without_any_answer_names_what_is_not_connected(typed: Shell, words: tuple[str, ...]) -> None:
     """Where no one is asked and no option was given: what is missing is named with its option, exit 2, until both are connected."""
     first = typed("init", *words, code=2)
     assert first.message.startswith("Not connected yet: clockify and snapshots.")
@@ -271,7 +271,7 @@ def test_a_set_up_without_an_answer_is_none(typed: Shell, words: tuple[str, ...]
 
 
 def test_after_a_wrong_key_earlier_answers_are_offered(us: Team, typed: Shell) -> None:
-    """At the next try and by the next `init`, until one comes to its end; the key is asked for again, and stored nowhere."""
+    """At the next try and by the next `init`, until one finishes; the key is asked for again, and stored nowhere."""
     base, reports = (url.replace("127.0.0.1", "localhost") for url in (us.sandbox.clockify, us.sandbox.reports))
     where, wrong = ["custom", base, reports, "api_key"], "a-wrong-key-that-was-typed"
     shown = answer(typed, *where, wrong, "", "", "", "", wrong, "", "", "", "", wrong, code=4)

@@ -56,8 +56,8 @@ def test_the_re_scan_finds_what_no_event_reported(us: Team, on: Live) -> None:
 
 
 @pytest.mark.parametrize("plan", ["free", "paid"])
-def test_a_profile_that_is_wrong_hides_nothing_in_dagster(us: Team, tmp_path: Path, plan: str) -> None:
-    """Jobs and schedules are there all the same: how often a system is asked is known without its profile."""
+def test_an_invalid_profile_hides_no_schedule(us: Team, tmp_path: Path, plan: str) -> None:
+    """Schedules and freshness policies are there all the same: how often a system is asked is known without its profile."""
     profile = tmp_path / "broken.yaml"
     profile.write_text("connector: unheard of\n")
     settings = us.settings(SNAPSHOTS_PROFILE=str(profile), CLOCKIFY_PLAN=plan)

@@ -175,8 +175,8 @@ def test_many_together_are_the_same_as_one_by_one(records: list[dict[str, Any]])
         ),
     ],
 )
-def test_an_odd_value_from_the_target_is_read_alike_wherever_it_stands(field: str, odd: object) -> None:
-    """Not every value of a page is looked at alone; what is odd is never passed on for another one."""
+def test_an_odd_value_from_the_target_is_read_the_same_in_a_page_as_alone(field: str, odd: object) -> None:
+    """Values of a page are checked together; an odd one is still read as itself."""
     fields, _ = _sent(entry())
     page = [fields, fields | {field: odd}, fields]
     alone = [canonical_target(ENTRIES, record) for record in page]

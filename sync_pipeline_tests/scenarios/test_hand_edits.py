@@ -277,7 +277,7 @@ def test_what_changed_at_the_source_arrives_although_no_edit_can_be_read(us: Tea
     assert on.tick("time_entries").jobs == []
 
 
-def test_unreadable_records_do_not_hold_up_another_edit_for_ever(us: Team, on: Live) -> None:
+def test_unreadable_records_do_not_hold_up_another_edit_permanently(us: Team, on: Live) -> None:
     """Three of them look as if the target were down: the next try begins with others."""
     assert isinstance(us, HighLevelTeam)
     right = descriptions(us)

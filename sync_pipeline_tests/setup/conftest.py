@@ -21,5 +21,5 @@ def us(tmp_path: Path) -> Iterator[Team]:
 
 @pytest.fixture
 def setup(us: Team) -> SetupService:
-    """A service with which nothing is set up yet."""
+    """A set-up service where nothing is set up yet."""
     return setup_of(us)

@@ -31,7 +31,7 @@ def environ_of(team: Team, **more: str) -> dict[str, str]:
 
 
 def setup_of(team: Team, environ: Mapping[str, str] | None = None, by: str = "ann (test)") -> SetupService:
-    """A service with which nothing is set up yet."""
+    """A set-up service where nothing is set up yet."""
     return SetupService(by, root=team.home.parent, environ=environ_of(team) if environ is None else environ)
 
 

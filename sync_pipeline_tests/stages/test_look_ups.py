@@ -61,7 +61,7 @@ def test_an_event_asks_for_the_link_of_its_record_only(us: Team, on: Live) -> No
     """However many others of the target are linked."""
     assert len(own(us)) > 2
     client = ours(us)
-    on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Somebody's idea")))
+    on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Someone's idea")))
     with reading(LINKS, LOOK_UP) as found:
         assert on.tick("locations").jobs
     assert found[0] == 1  # that of the sensor
@@ -107,7 +107,7 @@ def planned(us: Team, some: range) -> int:
     return len(found)
 
 
-def test_whose_clients_were_is_looked_up_together(tmp_path: Path) -> None:
+def test_former_owners_of_clients_are_looked_up_together(tmp_path: Path) -> None:
     """A plan takes as many statements for six handed-over clients as for two."""
     with team(tmp_path, locations=40, clients=0, entries=0) as us:
         assert planned(us, range(2)) == planned(us, range(2, 8))

@@ -77,7 +77,7 @@ def test_a_run_of_one_day_leaves_what_is_held_of_others(store: Store) -> None:
 
 def test_a_request_may_name_more_records_than_are_read_together(store: Store) -> None:
     """The same set is the same request, and a set with one more takes over what it held of another day."""
-    lines = [line(f"{nr:05}") for nr in range(2 * approvals.EXAMPLES + 1)]
+    lines = [line(f"{nr:05}") for nr in range(2 * approvals.PAGE + 1)]
     first = asked(store, *lines, line("z", day=NEXT_DAY))
     assert asked(store, *reversed(lines), day=DAY) == first
     second = asked(store, *lines, line("more"), day=DAY)

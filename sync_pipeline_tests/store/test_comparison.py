@@ -1,4 +1,4 @@
-"""Both sides beside each other: what counts as a difference, however many there are, and what is then known of the target."""
+"""The comparison of both sides: what counts as a difference, however many there are, and what is then known of the target."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_table_of_the_user_of_that_name_stays(store: Store) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_rows_are_taken_in_whole_however_many_at_a_time(
+def test_all_rows_are_compared_however_many_are_inserted_at_a_time(
     store: Store, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Statements are short, so that Ctrl-C need not wait; none of the rows is left out or taken twice."""

@@ -225,7 +225,7 @@ def test_a_link_belongs_to_one_record(store: Store) -> None:
     assert _one(store, "a").delivered_hash == "v1"
 
 
-def test_whose_an_id_at_the_target_is_can_be_looked_up(store: Store) -> None:
+def test_the_record_of_an_id_at_the_target_can_be_looked_up(store: Store) -> None:
     """Also of deleted records, which are named as such; never of another entity or pair."""
     deliver(store, [row("a"), row("b")])
     deliver(store, [row("elsewhere")], connection=THERE)

@@ -94,7 +94,7 @@ def test_nothing_is_asked_of_an_empty_table(store: Store) -> None:
 
 
 def test_only_what_is_missing_since_is_found_again(store: Store) -> None:
-    """Looked for anew, nothing of the look before is left."""
+    """After another look nothing of the one before is left."""
     deliver(store, [row("a"), row("b")])
     ledger = here(store)
     with ledger.staging(read_no=9) as staging:

@@ -38,7 +38,7 @@ PLANS: Mapping[str, Plan] = {
         RetryPolicy(first_wait_after_429=300.0, longest_wait=900.0, longest_retry_after=3600.0, total_wait=4500.0),
         Pace(
             poll_seconds=3600,
-            lists_rarer=3,
+            list_poll_factor=3,
             feed_pages=5,
             days_seconds=None,
             reads_by_id=3,

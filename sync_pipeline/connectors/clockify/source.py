@@ -50,7 +50,7 @@ class ClockifySource:
 
     @property
     def page_size(self) -> int:
-        """As it is set; for the report as for lists."""
+        """The page size that is set, for the report as for lists."""
         return self.clockify.page_size
 
     @property
@@ -60,7 +60,7 @@ class ClockifySource:
 
     @property
     def uses_expected(self) -> bool:
-        """The cheaper reader of entries is chosen by it; the report, where it is set, is not."""
+        """Only for entries, whose cheaper reader is chosen by it; there is no choice where the report is set as the reader."""
         return self.is_entries and self.clockify.setting != "report"
 
     @property
