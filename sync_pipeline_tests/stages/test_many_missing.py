@@ -23,7 +23,7 @@ ROOM = 2_000_000
 
 def _preview(us: Team) -> None:
     with us.session() as session:
-        preview(session, session.specs[ENTITY], us.days, keep=10)
+        assert preview(session, session.specs[ENTITY], us.days, keep=10).counts.held_deletes > FEWER
 
 
 def _sync(us: Team) -> None:
