@@ -81,9 +81,30 @@ def test_an_edit_whose_comparison_failed_is_not_answered_by_a_full_sync(us: Team
     us.sync("locations")
     us.no_faults()
     assert on.inbox("locations").open == 1
+    on.retry_policy(0)
     on.drain("locations")
     assert us.client(client["name"])["address"] == client["address"]
     assert on.inbox("locations").open == 0
+    converged(us)
+
+
+def test_a_client_that_cannot_be_read_holds_up_no_other_edit(us: Team, on: Live) -> None:
+    """It is compared when it can be read again; the other edit is corrected in the meantime."""
+    with us.session() as session:
+        linked = session.ledger("locations").linked()
+    unread, other = [client for client in us.clients() if client["id"] in linked][:2]
+    for client in (unread, other):
+        on.event("CLIENT_UPDATED", "locations", event_body(edit(us, client, address="Someone's idea")))
+    us.fault("status", f"GET */clients/{unread['id']}", status=500)
+    for _ in range(3):
+        on.retry_policy(0)
+        on.tick("locations")
+    assert us.client(other["name"])["address"] == other["address"]
+    assert on.inbox("locations").open == 1
+    us.no_faults()
+    on.retry_policy(0)
+    on.drain("locations")
+    assert us.client(unread["name"])["address"] == unread["address"]
     converged(us)
 
 
