@@ -14,7 +14,6 @@ from datetime import UTC, date, timedelta
 from itertools import islice
 
 import orjson
-from sqlalchemy import ColumnElement
 
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.window import Window
@@ -37,6 +36,7 @@ from sync_pipeline.store.staged_missing import (
     IN_REPORT,
     SETTLED,
     UNCONFIRMED,
+    Which,
     asked_or_found,
 )
 from sync_pipeline.store.staging import Staging
@@ -151,7 +151,7 @@ class _Confirming:
     spec: EntitySpec
     staging: Staging
     stage: Stage
-    looked_up: tuple[ColumnElement[bool], ...]
+    looked_up: tuple[Which, ...]
 
     def run(self) -> None:
         """Split them into deleted ones, records that still exist, and unconfirmed ones."""

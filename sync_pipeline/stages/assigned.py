@@ -91,6 +91,9 @@ def _deliver(
     unknown = _of(_unknown(session, spec), only) if target.unique_names else {}
     if not waiting and not clashing and not unknown and not staging.pending(1, ""):
         return
+    session.ledger(
+        spec
+    ).claims.free_ended()  # a refused row is not left to be delivered: nothing else would end its claim
     directory = Directory(session, spec, target)
     writer = _Writer(session, spec, directory, counts, sync_id)
     for source_id in _held_by_others(session, spec, waiting):
@@ -272,6 +275,9 @@ class _Creator:
                 raise
             self._leave_to_person(row, intent)
             raise Unsettled from None
+        except Unsettled:
+            self._conclude(intent, HIDDEN.format(self._spec.entity))
+            raise
         except RejectedRecord as error:
             self._conclude(intent, str(error))
             self._directory.refresh(fields)
@@ -395,17 +401,19 @@ class _Creator:
             if (found := self._directory.unlinked(fields)) is not None:
                 return found, False
             if error.was_done:
-                raise RejectedRecord(self._hidden(error), error.request) from None
+                raise Unsettled from None
         return self._post(row, fields, tries - 1)
 
     def _note_done(self, row: Pending, error: AmbiguousWrite) -> None:
         """Reject what was done before it is looked for, so that it is not done again if the process ends, or the list fails."""
-        refused = Refused(row.source_id, row.fields_hash, "create", self._hidden(error), partition=row.partition)
+        refused = Refused(
+            row.source_id, row.fields_hash, "create", self._hidden(error), rule=UNKNOWN_OUTCOME, partition=row.partition
+        )
         self._ledger.mark_refused([refused], self._sync_id, self._session.now())
         self._ledger.claims.take([row.source_id])  # the answer is still to be noted
 
     def _hidden(self, error: AmbiguousWrite) -> str:
-        return f"{error.cause} {HIDDEN.format(self._spec.entity)}"
+        return f"{error.request}: {error.cause} {HIDDEN.format(self._spec.entity)}"
 
     def _left_behind(self, intents: list[Intent], known: Known | None) -> Record | None:
         """A record that nothing is linked to, with any key that was ever attempted.

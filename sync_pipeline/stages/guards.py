@@ -10,8 +10,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from sqlalchemy import ColumnElement
-
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, is_first_contact
 from sync_pipeline.settings import Settings
@@ -30,7 +28,7 @@ from sync_pipeline.store.approvals import (
 from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.records import Absent, Known, RecordCounts
 from sync_pipeline.store.scope import Scope
-from sync_pipeline.store.staged_missing import DELETABLE, HELD, WAITS, StagedMissing
+from sync_pipeline.store.staged_missing import DELETABLE, HELD, WAITS, StagedMissing, Which
 from sync_pipeline.store.staging import Staging
 
 if TYPE_CHECKING:
@@ -388,7 +386,7 @@ class _DeleteLines:
 
     spec: EntitySpec
     missing: StagedMissing
-    which: Sequence[ColumnElement[bool]]
+    which: Sequence[Which]
 
     def __len__(self) -> int:
         return self.missing.count(*self.which)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import Connection
 
 from sync_pipeline.connectors.error_category import category_of
 from sync_pipeline.connectors.paging import Record
@@ -47,7 +47,7 @@ from sync_pipeline.store.records import BEFORE_SWITCH_ON
 from sync_pipeline.store.references import NOT_DELIVERED
 from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.staged import StagedRow
-from sync_pipeline.store.staged_missing import BY_ID, DELETED, HELD, MOVED, PAGE, UNCONFIRMED
+from sync_pipeline.store.staged_missing import BY_ID, DELETED, HELD, MOVED, PAGE, UNCONFIRMED, Which
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import INTERRUPTED, SCHEMA_CHANGED, SyncOutcome
 
@@ -298,7 +298,7 @@ class _BatchLoad:
         self.numbers = {key: number for key, number in self.numbers.items() if key not in doubtful}
         return doubtful
 
-    def _leave_missing(self, *which: ColumnElement[bool]) -> set[str]:
+    def _leave_missing(self, *which: Which) -> set[str]:
         """Decide nothing about those of these missing records that a newer read has found since, and return them."""
         missing, left = self.staging.missing, set[str]()
         for page in missing.pages(*which):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import orjson
 
@@ -15,7 +15,7 @@ from sync_pipeline.clock import has_passed
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, UpsertTarget
 from sync_pipeline.connectors.registry import pace_of
-from sync_pipeline.errors import ApiError, NotAuthorized
+from sync_pipeline.errors import ApiError
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
@@ -37,14 +37,23 @@ ReadErrors = dict[str, ApiError]
 """Why records could not be read, by the id that events name."""
 
 
+class Compared(NamedTuple):
+    """What looks at the target have shown."""
+
+    wanting: list[Event]
+    """The events that a run is to answer."""
+    trouble: str
+    """Why no record could be read; empty when any could."""
+
+
 def compare_with_delivered(
     session: Session, spec: EntitySpec, events: Sequence[Event], unchanged_since_delivery: dict[str, list[str]]
-) -> list[int]:
+) -> Compared:
     """Close the events of records that are as we left them; returns those that need the source to be read again.
 
     ``unchanged_since_delivery`` remembers what a record was instead of what we sent, and when: one that is the same again right after
     we delivered is left to ``verify``, or the two sides would send each other changes without end. Events of a record that
-    cannot be read stay open with the reason. Raises NotAuthorized where the target refuses the key.
+    cannot be read stay open with the reason; where none can be read, without one: the next tick tries again.
     """
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
     ids = {event.source_id for event in events if event.source_id}
@@ -54,17 +63,18 @@ def compare_with_delivered(
     for key, record in read.items():
         looks.take(key, ours[key], record)
     unlinked = ids - ours.keys()  # a record may be waiting for its name
-    return [event.id for event in looks.settle(_without(session, failed, events), {*unlinked, None})]
+    tried = _without(session, failed, events, is_outage=not read)
+    return Compared(looks.settle(tried, {*unlinked, None}), _outage(read, failed))
 
 
 def compare_records(
     session: Session, spec: EntitySpec, events: Sequence[Event], unchanged_since_delivery: dict[str, list[str]]
-) -> list[Event]:
+) -> Compared:
     """The same for events that name the source's record; returns the events whose record has to be read and sent again.
 
     A few per tick: each is read at the target by its id, since a list may lag behind what a person has just changed there.
     Events that show their record as we left it, as our own writes do, need no read. Those of a record that cannot be read
-    stay open with the reason. Raises NotAuthorized where the target refuses the key.
+    stay open like those above.
     """
     echoes = _echoes(session, spec, events)
     close(session.store, [event.id for event in echoes], None, session.now())
@@ -78,7 +88,8 @@ def compare_records(
     read, failed = _read_each(session, target, _in_turn(places, looked_at))
     for key, record in read.items():
         looks.take(key, known[key], record)
-    return looks.settle(_without(session, failed, looked_at))
+    tried = _without(session, failed, looked_at, is_outage=not read)
+    return Compared(looks.settle(tried), _outage(read, failed))
 
 
 class _Looks:
@@ -154,11 +165,20 @@ def _echoes(session: Session, spec: EntitySpec, events: Sequence[Event]) -> list
     return found
 
 
-def _without(session: Session, failed: ReadErrors, events: Sequence[Event]) -> list[Event]:
+def _without(session: Session, failed: ReadErrors, events: Sequence[Event], *, is_outage: bool) -> list[Event]:
     """The events without those whose record could not be read: these stay open, and are tried again later."""
-    for key, error in failed.items():
-        mark_failed(session.store, [event.id for event in events if event.source_id == key], f"{UNREAD}{error}")
+    reasons: dict[str, list[int]] = {}
+    for event in events:
+        if event.source_id in failed and not is_outage:
+            reasons.setdefault(str(failed[event.source_id]), []).append(event.id)
+    for reason, ids in reasons.items():
+        mark_failed(session.store, ids, f"{UNREAD}{reason}")
     return [event for event in events if event.source_id not in failed]
+
+
+def _outage(read: Collection[str], failed: ReadErrors) -> str:
+    """Why nothing at all could be read; empty when something was, or nothing had to be."""
+    return "" if read else next((str(error) for error in failed.values()), "")
 
 
 def _in_turn(records: Mapping[str, T], events: Sequence[Event]) -> dict[str, T]:
@@ -175,8 +195,6 @@ def _read(session: Session, spec: EntitySpec, ours: dict[str, Known]) -> tuple[d
     records = (record for page in session.walk(target.read()) for record in page)
     try:
         listed = {key: record for record in records if (key := str(record[target.id_field])) in ours}
-    except NotAuthorized:
-        raise
     except ApiError as error:
         return {}, dict.fromkeys(ours, error)
     return {key: listed.get(key) for key in ours}, {}
@@ -191,8 +209,6 @@ def _read_each(
     for key, place in places.items():
         try:
             read[key] = session.call(target.get, place) if place is not None else None
-        except NotAuthorized:
-            raise
         except ApiError as error:
             failed[key] = error
             if not read and len(failed) == FAILURES:

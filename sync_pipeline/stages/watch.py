@@ -88,11 +88,12 @@ def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead:
     due, later = _due(session, spec, events)
     watched.note = ". ".join(filter(None, (watched.note, later)))
     try:
-        watched.runs = _runs(session, spec, due, state, days_ahead)
+        watched.runs, unread = _runs(session, spec, due, state, days_ahead)
     except SyncError as error:
         watched.trouble = str(error)
     else:
         watched.cursor = watched.cursor if watched.trouble else str(state)
+        watched.trouble = ". ".join(filter(None, (watched.trouble, unread)))
     watched.runs += [Dirty((), days=span) for span in _spans(instead, session.settings.days_per_run)]
     watched.runs += [Dirty((), days=span) for span in in_full]
     if not watched.trouble and not any(run.is_whole for run in watched.runs):
@@ -129,24 +130,31 @@ def _due(session: Session, spec: EntitySpec, events: Sequence[Event]) -> tuple[l
     return due, f"{later} events failed before and wait for their next try" if later else ""
 
 
-def _runs(session: Session, spec: EntitySpec, events: Sequence[Event], state: Cursor, days_ahead: int) -> list[Dirty]:
+def _runs(
+    session: Session, spec: EntitySpec, events: Sequence[Event], state: Cursor, days_ahead: int
+) -> tuple[list[Dirty], str]:
+    """The runs that answer these events, and why records of the target could not be read."""
     if not events:
-        return []
+        return [], ""
+    trouble = ""
     few = pace_of(spec.source.system, session.settings).reads_by_id
     edited = [event for event in events if event.kind.startswith(ABOUT_TARGET)]
     events = [event for event in events if event not in edited]
     if not session.source(spec).notifies:
         theirs = [event for event in events if not is_about_source(event, notifies=False)]
         events = [event for event in events if event not in theirs]
-        if theirs and (wanting := compare_with_delivered(session, spec, theirs, state.unchanged_since_delivery)):
-            return [Dirty((*wanting, *(event.id for event in events)))]
+        if theirs:
+            wanting, trouble = compare_with_delivered(session, spec, theirs, state.unchanged_since_delivery)
+            if wanting:
+                return [Dirty(tuple(event.id for event in (*wanting, *events)))], trouble
     if edited:
-        events = [*events, *compare_records(session, spec, edited, state.unchanged_since_delivery)]
+        wanting, trouble = compare_records(session, spec, edited, state.unchanged_since_delivery)
+        events = [*events, *wanting]
     if spec.partitioned:
         events = _named(session, events)
     fresh = [event for event in events if not event.attempts or not event.source_id]
     tried = [event for event in events if event.attempts and event.source_id]
-    return [*_anew(session, spec, fresh, few, days_ahead), *_again(session, spec, tried, few, days_ahead)]
+    return [*_anew(session, spec, fresh, few, days_ahead), *_again(session, spec, tried, few, days_ahead)], trouble
 
 
 def _again(session: Session, spec: EntitySpec, tried: Sequence[Event], few: int, days_ahead: int) -> list[Dirty]:

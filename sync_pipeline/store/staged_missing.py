@@ -36,6 +36,9 @@ Held = Literal["waits", "declined"]
 Outcome = Literal["unconfirmed", "asked", "deleted", "moved", "left"]
 """Of the second read; ``asked``: it is under way; ``left``: a newer read has found the record since."""
 
+Which = ColumnElement[bool]
+"""A condition by which missing records are chosen, one of those below."""
+
 _missing = Table(
     "staged_missing",
     MetaData(),
@@ -69,7 +72,7 @@ UNCONFIRMED, ASKED, DELETED, MOVED = (
 BY_ID, IN_REPORT = _missing.c.by_id, _missing.c.in_report
 
 
-def asked_or_found(read_no: int) -> ColumnElement[bool]:
+def asked_or_found(read_no: int) -> Which:
     """The records that the read with this number looks for, or has found already."""
     return or_(ASKED, and_(MOVED, _missing.c.read_no == read_no))
 
@@ -77,7 +80,7 @@ def asked_or_found(read_no: int) -> ColumnElement[bool]:
 class MissingIds(AbstractSet[str]):
     """The ids of some of the missing records, in order, read a page at a time."""
 
-    def __init__(self, missing: StagedMissing, which: tuple[ColumnElement[bool], ...]) -> None:
+    def __init__(self, missing: StagedMissing, which: tuple[Which, ...]) -> None:
         self._missing, self._which = missing, which
 
     def __contains__(self, source_id: object) -> bool:
@@ -144,26 +147,26 @@ class StagedMissing:
             with self._held.reading() as tx:
                 tx.execute(statement, [{"key": key, "number": number} for key, number in some])
 
-    def mark_all(self, outcome: Outcome, *which: ColumnElement[bool], read_no: int | None = None) -> None:
+    def mark_all(self, outcome: Outcome, *which: Which, read_no: int | None = None) -> None:
         """Note the outcome for all records for which the conditions hold; they were not read by id."""
         self._set({"outcome": outcome, "read_no": read_no, "by_id": False}, *which)
 
-    def ids(self, *which: ColumnElement[bool]) -> MissingIds:
+    def ids(self, *which: Which) -> MissingIds:
         """The ids of the records for which all conditions hold."""
         return MissingIds(self, which)
 
-    def pages(self, *which: ColumnElement[bool]) -> Iterator[list[Absent]]:
+    def pages(self, *which: Which) -> Iterator[list[Absent]]:
         """The records for which all conditions hold, by source_id, a page at a time."""
         after = ""
         while page := self._select(_COLUMNS, *which, _missing.c.source_id > after, limit=PAGE):
             yield [Absent(*row) for row in page]
             after = page[-1].source_id
 
-    def first(self, limit: int, *which: ColumnElement[bool]) -> list[str]:
+    def first(self, limit: int, *which: Which) -> list[str]:
         """The ids of the first of them."""
         return [row[0] for row in self._select(_COLUMNS[:1], *which, limit=limit)]
 
-    def among(self, source_ids: Iterable[str], *which: ColumnElement[bool]) -> set[str]:
+    def among(self, source_ids: Iterable[str], *which: Which) -> set[str]:
         """Those of these ids whose records are missing, and for which all conditions hold."""
         if not self.total:
             return set()
@@ -174,14 +177,14 @@ class StagedMissing:
                 found.update(tx.scalars(named, {SOME_IDS.key: some}))
         return found
 
-    def count(self, *which: ColumnElement[bool]) -> int:
+    def count(self, *which: Which) -> int:
         """How many there are."""
         if not self.total:
             return 0
         with self._held.reading() as tx:
             return int(tx.execute(select(func.count()).select_from(_missing).where(*which)).scalar_one())
 
-    def days(self, *which: ColumnElement[bool]) -> tuple[str, str] | None:
+    def days(self, *which: Which) -> tuple[str, str] | None:
         """The first and the last day of them; None where they have none."""
         if not self.total:
             return None
@@ -200,7 +203,7 @@ class StagedMissing:
             _missing.create(tx, checkfirst=False)
             self._exists = True
 
-    def _set(self, values: dict[str, Any], *which: ColumnElement[bool]) -> None:
+    def _set(self, values: dict[str, Any], *which: Which) -> None:
         if self.total:
             with self._held.reading() as tx:
                 tx.execute(update(_missing).where(*which).values(values))
@@ -211,7 +214,7 @@ class StagedMissing:
             with self._held.reading() as tx:
                 tx.execute(statement, {SOME_IDS.key: some})
 
-    def _select(self, columns: list[Any], *which: ColumnElement[bool], limit: int | None = None) -> list[Any]:
+    def _select(self, columns: list[Any], *which: Which, limit: int | None = None) -> list[Any]:
         if not self.total:
             return []
         rows = select(*columns).where(*which).order_by(_missing.c.source_id).limit(limit)

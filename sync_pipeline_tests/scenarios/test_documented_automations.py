@@ -13,9 +13,10 @@ from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.errors import RetryableApiError
 from sync_pipeline.sandbox.highlevel.contacts import OPERATIONS
 from sync_pipeline.sandbox.highlevel.ids import HOME
-from sync_pipeline.session.session import open_session
+from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.setup.automations import list_automations, preview_automation, switch_on
 from sync_pipeline.setup.service import SetupService
+from sync_pipeline.store.claims import held_records
 from sync_pipeline_tests.generate import ROOT
 from sync_pipeline_tests.harness import Json, Team, morning, team
 from sync_pipeline_tests.sandbox.highlevel.agency import Agency
@@ -137,6 +138,49 @@ def test_a_success_without_an_id_is_not_repeated_when_looking_for_it_fails(us: T
     us.fault("status", "GET */businesses/", status=200, body={"businesses": []})
     assert us.sync(name)[name].created == 0
     us.no_faults()
+    assert len(companies(agency)) == 1
+
+
+def test_what_was_done_without_an_id_is_not_done_again_under_another_name(us: Team) -> None:
+    """Neither when its source is renamed, nor by a retry of everything: a person decides about this one record."""
+    name, setup, agency = "client_companies", service(us), Agency(us.sandbox, us.people)
+    switch_on(setup, name)
+    hidden = us.clockify("POST", "/clients", {"name": "Hidden"})["id"]
+    us.fault("empty_object", "POST */businesses/", count=1)
+    us.fault("status", "GET */businesses/", status=200, body={"businesses": []})
+    assert us.sync(name)[name].created == 0
+    with us.session() as session:
+        assert session.ledger(name).clear_refused() == 0
+    us.clockify("PUT", f"/clients/{hidden}", {"name": "Hidden Ltd"})
+    assert us.sync(name)[name].created == 0
+    us.no_faults()
+    assert us.sync(name)[name].created == 0
+    assert [company["name"] for company in companies(agency)] == ["Hidden"]
+
+
+def test_what_was_done_without_an_id_is_found_by_the_run_after_a_killed_one(
+    us: Team, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process ends while it waits until the list shows what was made: the record is linked, and held by no one."""
+    name, setup, agency = "client_companies", service(us), Agency(us.sandbox, us.people)
+    switch_on(setup, name)
+    client = us.clockify("POST", "/clients", {"name": "Hidden"})["id"]
+    us.fault("empty_object", "POST */businesses/", count=1)
+
+    def killed(_session: Session, _seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Session, "pause", killed)
+        with pytest.raises(KeyboardInterrupt):
+            us.sync(name)
+    us.no_faults()
+    us.sync(name)
+    with us.session() as session:
+        ledger = session.ledger(name)
+        assert ledger.lookup([client])[client].target_id
+        assert (ledger.open_intents(), ledger.rejects.show(client)) == ([], [])
+        assert held_records(session.store, session.pair) == {}
     assert len(companies(agency)) == 1
 
 

@@ -263,7 +263,7 @@ def edited(us: HighLevelTeam, on: Live, count: int) -> dict[str, str]:
 
 
 def test_what_changed_at_the_source_arrives_although_no_edit_can_be_read(us: Team, on: Live) -> None:
-    """The edit's event stays open with the reason, and its next try comes later."""
+    """The edit's event stays open, and the sensor says why."""
     assert isinstance(us, HighLevelTeam)
     ((key, unread),) = edited(us, on, 1).items()
     other = next(entry for entry in us.entries() if entry["id"] != key)
@@ -274,7 +274,9 @@ def test_what_changed_at_the_source_arrives_although_no_edit_can_be_read(us: Tea
     assert on.tick("time_entries").jobs == ["changes_time_entries"]
     assert "changed at the source" in descriptions(us).values()
     assert on.inbox("time_entries").open == 1
-    assert on.tick("time_entries").jobs == []
+    tick = on.tick("time_entries")
+    assert tick.jobs == []
+    assert "answered 500" in tick.said
 
 
 def test_unreadable_records_do_not_hold_up_another_edit_permanently(us: Team, on: Live) -> None:
@@ -293,6 +295,18 @@ def test_unreadable_records_do_not_hold_up_another_edit_permanently(us: Team, on
     on.retry_policy(0)
     assert on.drain("time_entries")
     assert descriptions(us) == right
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_record_that_may_not_be_read_holds_up_nothing_else(us: Team, on: Live, status: int) -> None:
+    """Whatever the target says of it, the other edits are corrected."""
+    assert isinstance(us, HighLevelTeam)
+    *_, refused = edited(us, on, 3).values()
+    us.fault("status", f"GET */records/{refused}", status=status)
+    for _ in range(3):
+        on.retry_policy(0)
+        on.tick("time_entries")
+    assert [key for key, text in descriptions(us).items() if text == "by hand"] == [refused]
 
 
 @pytest.mark.parametrize("fails", [False, True])

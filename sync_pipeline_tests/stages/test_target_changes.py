@@ -81,7 +81,6 @@ def test_an_edit_whose_comparison_failed_is_not_answered_by_a_full_sync(us: Team
     us.sync("locations")
     us.no_faults()
     assert on.inbox("locations").open == 1
-    on.retry_policy(0)
     on.drain("locations")
     assert us.client(client["name"])["address"] == client["address"]
     assert on.inbox("locations").open == 0
