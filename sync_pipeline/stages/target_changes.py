@@ -37,7 +37,7 @@ ReadErrors = dict[str, ApiError]
 """Why records could not be read, by the id that events name."""
 
 
-class Compared(NamedTuple):
+class TargetLook(NamedTuple):
     """What looks at the target have shown."""
 
     wanting: list[Event]
@@ -48,7 +48,7 @@ class Compared(NamedTuple):
 
 def compare_with_delivered(
     session: Session, spec: EntitySpec, events: Sequence[Event], unchanged_since_delivery: dict[str, list[str]]
-) -> Compared:
+) -> TargetLook:
     """Close the events of records that are as we left them; returns those that need the source to be read again.
 
     ``unchanged_since_delivery`` remembers what a record was instead of what we sent, and when: one that is the same again right after
@@ -64,12 +64,12 @@ def compare_with_delivered(
         looks.take(key, ours[key], record)
     unlinked = ids - ours.keys()  # a record may be waiting for its name
     tried = _without(session, failed, events, is_outage=not read)
-    return Compared(looks.settle(tried, {*unlinked, None}), _outage(read, failed))
+    return TargetLook(looks.settle(tried, {*unlinked, None}), _outage(read, failed))
 
 
 def compare_records(
     session: Session, spec: EntitySpec, events: Sequence[Event], unchanged_since_delivery: dict[str, list[str]]
-) -> Compared:
+) -> TargetLook:
     """The same for events that name the source's record; returns the events whose record has to be read and sent again.
 
     A few per tick: each is read at the target by its id, since a list may lag behind what a person has just changed there.
@@ -89,7 +89,7 @@ def compare_records(
     for key, record in read.items():
         looks.take(key, known[key], record)
     tried = _without(session, failed, looked_at, is_outage=not read)
-    return Compared(looks.settle(tried), _outage(read, failed))
+    return TargetLook(looks.settle(tried), _outage(read, failed))
 
 
 class _Looks:
