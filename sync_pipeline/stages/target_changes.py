@@ -53,7 +53,7 @@ def compare_with_delivered(
 
     ``unchanged_since_delivery`` remembers what a record was instead of what we sent, and when: one that is the same again right after
     we delivered is left to ``verify``, or the two sides would send each other changes without end. Events of a record that
-    cannot be read stay open with the reason; where none can be read, without one: the next tick tries again.
+    cannot be read stay open with the reason, and are tried again later; where none can be read, the next tick tries again.
     """
     mark_attempt(session.store, [event.id for event in events], session.now())  # from here on a repeat is news
     ids = {event.source_id for event in events if event.source_id}
@@ -70,7 +70,7 @@ def compare_with_delivered(
 def compare_records(
     session: Session, spec: EntitySpec, events: Sequence[Event], unchanged_since_delivery: dict[str, list[str]]
 ) -> TargetLook:
-    """The same for events that name the source's record; returns the events whose record has to be read and sent again.
+    """The same for events that name the source's record; it returns those whose record has to be read and sent again.
 
     A few per tick: each is read at the target by its id, since a list may lag behind what a person has just changed there.
     Events that show their record as we left it, as our own writes do, need no read. Those of a record that cannot be read

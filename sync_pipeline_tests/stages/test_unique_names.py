@@ -59,7 +59,7 @@ def test_a_circle_of_which_one_is_refused_leaves_all_names(tmp_path: Path, circl
 
 
 def test_a_rename_behind_a_refused_one_rejects_no_other(tmp_path: Path) -> None:
-    """The name is not given up: the one that wants it is rejected, and gets it as soon as it is free."""
+    """The name stays in use: the record that wants it is rejected until the name is free."""
     with team(tmp_path, locations=0, clients=0, entries=0) as us:
         clients = places(us)
         rename(us, one="B", two="E")
