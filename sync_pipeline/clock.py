@@ -35,6 +35,11 @@ def has_passed(since: datetime | None, wait: timedelta, now: datetime) -> bool:
     return since is None or not since <= now < since + wait
 
 
+def ahead() -> timedelta:
+    """How far the clock of this process is set ahead of the system's."""
+    return _clock.ahead
+
+
 @contextmanager
 def clock_from(instant: datetime | None) -> Iterator[None]:
     """For tests: the clock of this process starts at ``instant``; with None it is the system's, as in child processes."""

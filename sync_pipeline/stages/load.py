@@ -354,7 +354,7 @@ class _BatchLoad:
             for day, load in self.cut.items()
             if not load.done_at
         }
-        late |= dict.fromkeys(staging.days_left().intersection(mine), "a record that moved away is not delivered yet")
+        late |= dict.fromkeys(staging.days_left(mine), "a record that moved away is not delivered yet")
         days = staging.undelivered_days().intersection(mine)
         late |= dict.fromkeys(days, "what a newer read found of a record of it is not delivered yet")
         return late

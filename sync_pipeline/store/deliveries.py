@@ -32,7 +32,8 @@ _DELIVERED = """
     WITH sent (source_id, target_id, fields_hash) AS ({rows})
     UPDATE records
     SET {link}delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
-        refused_hash = NULL, moved_from = NULL, claimed_by = NULL, delivered_fields = NULL
+        refused_hash = NULL, moved_from = CASE WHEN records.fields_hash <> sent.fields_hash THEN moved_from END,
+        claimed_by = NULL, delivered_fields = NULL
     FROM sent
     WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own}
 """

@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sync_pipeline.store.approvals import use_configuration
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.facts import StagedFacts
-from sync_pipeline.store.schema import KEY, Instant, records, rejects
+from sync_pipeline.store.schema import ANY_DAY, KEY, UNKNOWN, Instant, records, rejects
 from sync_pipeline.store.scope import lock_in_order, within
 from sync_pipeline.store.staged import Span, Status, desired, differs, staged
 
@@ -160,10 +160,7 @@ class MergedRows(StagedFacts):
         update_to |= {name: null() for name in ("deleted_at", "unconfirmed_at", "excluded_rule")}
         is_there = records.c.delivered_hash == records.c.fields_hash
         update_to["delivered_fields"] = case((is_there, records.c.fields), else_=records.c.delivered_fields)
-        moves = and_(
-            records.c.delivered_hash.isnot(None), records.c.partition.is_distinct_from(insert.excluded.partition)
-        )
-        update_to["moved_from"] = func.coalesce(records.c.moved_from, case((moves, records.c.partition)))
+        update_to["moved_from"] = _moved_from(insert.excluded.partition)
         # A read by id may have noted since the comparison that the record was deleted; that takes no lock of the entity.
         older = records.c.read_no <= insert.excluded.read_no
         tx.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=update_to, where=older))
@@ -254,3 +251,12 @@ class MergedRows(StagedFacts):
 def _of(span: Span) -> list[ColumnElement[bool]]:
     """The rows of a stretch that are to be stored; those that were taken in by their id are."""
     return [span.of(staged), desired(), staged.c.fields.isnot(None)]
+
+
+def _moved_from(partition: ColumnElement[Any]) -> ColumnElement[Any]:
+    """SQL: the day to look at for a record that is stored on ``partition`` from now on."""
+    before, is_claimed = records.c.moved_from, records.c.claimed_by.isnot(None)
+    may_be_there = or_(records.c.delivered_hash.isnot(None), is_claimed)
+    moves = and_(may_be_there, records.c.partition.is_distinct_from(partition))
+    is_sent = or_(records.c.delivered_hash.in_(UNKNOWN), is_claimed)
+    return case((~moves, before), (before.is_(None), records.c.partition), (is_sent, ANY_DAY), else_=before)

@@ -64,6 +64,9 @@ SENT, SENT_NEW = "sent", "sent:new"
 target is unknown, so the record is pending whatever it is wanted to be, and it is deleted there when it is deleted at the
 source. ``SENT_NEW`` if nothing was known to be there before. No state of a record hashes to them."""
 UNKNOWN = (SENT, SENT_NEW)
+ANY_DAY = "any"
+"""The value of ``moved_from`` for a record that moved again while a write of it was under way: which of its former days the
+target will show is known when that write is answered, and noted only when what is wanted has been delivered."""
 REMOVAL = "removal"
 """The value of ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
 PERSONAL = {"personal": True}
@@ -106,7 +109,10 @@ records = Table(
         "read_no", BigInteger, nullable=False, server_default="0", doc="number of the read that last changed this row"
     ),
     Column("observed_at", Instant, nullable=False, doc="when that read began: for people, never compared"),
-    _key("moved_from", doc="the day on which the target may still show it, until the move is delivered"),
+    _key(
+        "moved_from",
+        doc="the day on which the target may still show it, until the move is delivered; `any` = one of several",
+    ),
     Column("by_id_at", Instant, doc="when it was last read by id: whether to read again, never which read wins"),
     Column("delivered_at", Instant, doc="last write to the target: for people, never compared"),
     Column(

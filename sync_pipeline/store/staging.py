@@ -29,7 +29,7 @@ from sync_pipeline.store.comparison import Comparison
 from sync_pipeline.store.loads import Load
 from sync_pipeline.store.planned import Planned, PlannedRows
 from sync_pipeline.store.records import pending_delete, pending_upsert, read_by_id_lately
-from sync_pipeline.store.schema import records, rejects
+from sync_pipeline.store.schema import ANY_DAY, records, rejects
 from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_elsewhere, rewrites, staged
 
@@ -349,15 +349,17 @@ class Staging(PlannedRows):
         with self._looking() as tx:
             return list(tx.scalars(select(records.c.source_id).where(*self._left_behind()).limit(limit)))
 
-    def days_left(self) -> frozenset[str]:
-        """The days on which the target may still show such records."""
+    def days_left(self, days: Collection[str]) -> frozenset[str]:
+        """Those of these days on which the target may still show such records."""
         with self._looking() as tx:
-            return frozenset(tx.scalars(select(records.c.moved_from).where(*self._left_behind()).distinct()))
+            found = set(tx.scalars(select(records.c.moved_from).where(*self._left_behind()).distinct()))
+        return frozenset(days if ANY_DAY in found else found.intersection(days))
 
     def _left_behind(self) -> list[ColumnElement[bool]]:
         """Without those that were rejected or wait: these have a reason that is shown."""
         same = [getattr(rejects.c, name) == getattr(records.c, name) for name in ("connection", "entity", "source_id")]
-        moved = records.c.moved_from.isnot(None) if self._scope is None else within(records.c.moved_from, self._scope)
+        day = records.c.moved_from
+        moved = day.isnot(None) if self._scope is None else or_(within(day, self._scope), day == ANY_DAY)
         return [*self._ours(), moved, *pending_upsert(), ~select(rejects.c.id).where(*same).exists()]
 
     def _days_of(self, *rows: ColumnElement[bool]) -> frozenset[str]:

@@ -15,6 +15,8 @@ from sync_pipeline_tests.harness import Blocked, Json, Team, day, instant, morni
 from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
+pytestmark = pytest.mark.clock
+
 STATE = ("records", "deliveries", "events")
 BAD = 15
 BECAME = ("created", "adopted", "updated", "unchanged", "rejected", "excluded", "waiting", "held", "lagging")

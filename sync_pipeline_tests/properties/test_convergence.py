@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from sync_pipeline.stages.check import Options
@@ -12,6 +13,8 @@ from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.highlevel import VENDORS
 from sync_pipeline_tests.properties.invariants import adds_up, changes_nothing, converged
 from sync_pipeline_tests.properties.life import LIVES, Action, live
+
+pytestmark = pytest.mark.clock
 
 PATIENT = settings(
     max_examples=4,

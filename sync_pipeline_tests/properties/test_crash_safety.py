@@ -14,6 +14,8 @@ from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.properties.test_faults import small_pages
 from sync_pipeline_tests.scenarios.commands import kill_when, run_json, start
 
+pytestmark = pytest.mark.clock
+
 KILLS = 2
 CLIENTS = "GET /clockify/api/v1/workspaces/{ws}/clients"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,8 @@ from sync_pipeline_tests.highlevel import VENDORS
 from sync_pipeline_tests.properties.invariants import adds_up, changes_nothing, converged
 from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import HURRIED, PATIENT
+
+pytestmark = pytest.mark.clock
 
 ATTEMPTS = 8
 

@@ -20,6 +20,8 @@ from sync_pipeline_tests.highlevel import HOME, HighLevelTeam, highlevel_team
 from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.properties.killing import Killed, killing
 
+pytestmark = pytest.mark.clock
+
 FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}
 SEARCH, CREATE = "POST */clockify_time_entries/records/search", "POST */custom_objects.clockify_time_entries/records"
 WAIT, PATIENCE = 30, 30.5

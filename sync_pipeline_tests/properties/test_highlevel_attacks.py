@@ -22,6 +22,8 @@ from sync_pipeline_tests.highlevel import HighLevelTeam, highlevel_team
 from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.setup.services import setup_of
 
+pytestmark = pytest.mark.clock
+
 FEW = {"entries": 0, "users": 2, "projects": 1, "clients": 1, "highlevel_locations": 2}
 CREATE = "POST */custom_objects.clockify_time_entries/records"
 SEARCH = "POST */custom_objects.clockify_time_entries/records/search"

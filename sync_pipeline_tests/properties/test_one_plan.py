@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 
 from sync_pipeline.session.session import Session
@@ -22,6 +23,8 @@ from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 from sync_pipeline_tests.scenarios.test_target_kinds import TASKS
+
+pytestmark = pytest.mark.clock
 
 FIGURES = ("extracted", "created", "adopted", "updated", "unchanged", "deleted", "rejected", "excluded", "waiting")
 RECORDED = {"rename": "update"}

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipeline_tests.harness import Json, Team, team
 from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.properties.test_convergence import PATIENT
+
+pytestmark = pytest.mark.clock
 
 THEIRS = ("email", "ccEmails", "currencyId", "note")
 EURO = "64a687e29ae1f428e7ebe302"

@@ -16,6 +16,8 @@ from sync_pipeline_tests.harness import Team, day, instant, morning, team
 from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
+pytestmark = pytest.mark.clock
+
 ENTRY = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"
 USERS = "GET /clockify/api/v1/workspaces/{ws}/users"
 

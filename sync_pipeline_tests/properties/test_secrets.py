@@ -17,6 +17,8 @@ from sync_pipeline_tests.harness import CLOCKIFY_KEY, SNAPSHOTS_KEY, Team, clean
 from sync_pipeline_tests.properties.invariants import converged
 from sync_pipeline_tests.scenarios.commands import run
 
+pytestmark = pytest.mark.clock
+
 WRONG = "wr0ng-but-still-a-secret"
 CLIENT_SECRET = "sandbox-secret"
 TOKEN = "sbx_"  # how every token of the sandbox begins

@@ -26,6 +26,8 @@ from sync_pipeline_tests.properties.life import LIVES, Action, live
 from sync_pipeline_tests.properties.test_convergence import PATIENT
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
+pytestmark = pytest.mark.clock
+
 ALLOWED = Options(allow_deletes=True, accept_rewrite=True)
 BY_ID = "GET /clockify/api/v1/workspaces/{ws}/time-entries/{id}"
 NOT_COMPARED = {"observed_at", "by_id_at", "delivered_at", "delivered_no", "read_no", "requests", "at", "run_id", "id"}

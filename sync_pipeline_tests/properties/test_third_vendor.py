@@ -39,6 +39,8 @@ from sync_pipeline_tests.properties.third import (
 from sync_pipeline_tests.properties.tiny import KEY, PAGE_SIZE, Tiny
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 
+pytestmark = pytest.mark.clock
+
 
 @PATIENT
 @given(first=ACTIONS, second=ACTIONS)

@@ -8,6 +8,8 @@ import pytest
 
 from sync_pipeline_tests.properties.stories import SAME, play_story
 
+pytestmark = pytest.mark.clock
+
 
 @pytest.mark.parametrize("name", SAME)
 def test_the_same_with_highlevel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:

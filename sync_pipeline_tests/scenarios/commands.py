@@ -7,25 +7,42 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from time import monotonic
 from typing import Any
 
+from sync_pipeline import clock
 from sync_pipeline_tests.forking import PROGRAM, Started
 from sync_pipeline_tests.harness import Team, clean_environ
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 180.0
+_AHEAD = """
+import sys
+from datetime import timedelta
+from sync_pipeline.clock import clock_from, utc_now
+from sync_pipeline.cli import main
+with clock_from(utc_now() + timedelta(seconds=float(sys.argv.pop(1)))):
+    main()
+"""
+"""The command line in a process whose clock is so many seconds ahead."""
 
 
 def start(team: Team, *words: str, **more: str) -> subprocess.Popen[str]:
-    """``sync-pipeline`` with these words, for this team."""
+    """``sync-pipeline`` with these words, for this team; its clock is that of this process."""
+    return start_ahead(clock.ahead(), team, *words, **more)
+
+
+def start_ahead(ahead: timedelta, team: Team, *words: str, **more: str) -> subprocess.Popen[str]:
+    """The same with a clock that is so far ahead of the system's."""
+    program = ["-c", _AHEAD, str(ahead.total_seconds())] if ahead else ["-m", PROGRAM]
     root = team.home.parent
     for name in ("workspace.yaml", "dagster.yaml"):
         shutil.copy(ROOT / name, root / name)
     return Started(
-        [sys.executable, "-m", PROGRAM, *words],
+        [sys.executable, *program, *words],
         cwd=root,
         env=clean_environ(**{**team.environ, "PYTHONPATH": str(ROOT), **more}),
         stdout=subprocess.PIPE,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,24 +14,14 @@ import pytest
 
 from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
-from sync_pipeline_tests.forking import Started
-from sync_pipeline_tests.harness import Json, Team, clean_environ, day, morning, team
+from sync_pipeline_tests.harness import Json, Team, day, morning, team
 from sync_pipeline_tests.properties.invariants import changes_nothing, converged
-from sync_pipeline_tests.scenarios.commands import PATIENCE, ROOT, wait_until
+from sync_pipeline_tests.scenarios.commands import PATIENCE, wait_until
 from sync_pipeline_tests.scenarios.dagster_runs import enter
 
 REPORT = "POST */reports/detailed"
 APART = timedelta(minutes=4)
 EQUAL = timedelta()
-_PROGRAM = """
-import sys
-from datetime import timedelta
-from sync_pipeline.clock import clock_from, utc_now
-from sync_pipeline.cli import main
-with clock_from(utc_now() + timedelta(seconds=float(sys.argv.pop(1)))):
-    main()
-"""
-"""The command line in a process whose clock is so many seconds ahead."""
 
 
 @pytest.fixture
@@ -59,17 +47,8 @@ def _hold(us: Team) -> Iterator[FaultRule]:
 
 def _start(us: Team, ahead: timedelta) -> subprocess.Popen[str]:
     """A `sync` of the last three days, in a process whose clock is ahead."""
-    for name in ("workspace.yaml", "dagster.yaml"):
-        shutil.copy(ROOT / name, us.home.parent / name)
     words = ("sync", "--entity", "time_entries", "--from", f"{day(2)}", "--to", f"{day(0)}", "--json")
-    return Started(
-        [sys.executable, "-c", _PROGRAM, str(ahead.total_seconds()), *words],
-        cwd=us.home.parent,
-        env=clean_environ(**{**us.environ, "PYTHONPATH": str(ROOT)}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return start_ahead(ahead, us, *words)
 
 
 def _succeeds(process: subprocess.Popen[str]) -> Json:

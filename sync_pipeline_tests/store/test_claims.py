@@ -200,3 +200,13 @@ def test_an_older_read_by_id_does_not_replace_what_a_load_found_unchanged(store:
     with ledger.staging() as staging:
         staging.add_read([row("a", "v0")], {"a": 10}, by_id=True)
         assert staging.superseded() == {}
+
+
+def test_a_claimed_record_may_be_created_on_the_day_it_had(one: Store, other: Store) -> None:
+    """The run that has claimed it sends what it has, whatever is read in the meantime."""
+    merge(one, [row("new", "v1", "2024-03-02")], 1)
+    assert here(other).claims.take(["new"]) == {"new"}
+    merge(one, [row("new", "v2", "2024-03-01")], 2)
+    here(other).mark_delivered([done("new")], None, at(3))
+    with here(one).staging(("2024-03-02", "2024-03-02"), read_no=LATER) as staging:
+        assert staging.left_behind(10) == ["new"]

@@ -573,6 +573,32 @@ def test_whatever_the_order_each_record_shows_its_latest_change(store: Store) ->
     holds()
 
 
+def test_what_arrives_late_leaves_its_record_on_the_day_it_was_sent_for(store: Store) -> None:
+    """A write is under way while a newer read moves its record: the target then shows a day that is neither old nor wanted."""
+    first, second, third = "2024-03-03", "2024-03-02", "2024-03-01"
+    deliver(store, [row("once", "v1", first), row("twice", "v1", first)])
+    merge(store, [row("once", "v2", first), row("twice", "v2", second)], 2)
+    here(store).mark_sending([Sending(key, f"t-{key}", "v1") for key in ("once", "twice")])
+    merge(store, [row("once", "v3", second), row("twice", "v3", third)], 3)
+
+    def left(*days: str) -> tuple[list[str], set[str]]:
+        with here(store).staging((days[0], days[-1]), read_no=LATER) as staging:
+            return sorted(staging.left_behind(10)), set(staging.days_left(days))
+
+    assert left(first) == (["once", "twice"], {first})
+    assert left(second) == (["twice"], {second})
+    here(store).mark_delivered(
+        [Delivered("once", "t-once", "v2", "update"), Delivered("twice", "t-twice", "v2", "update")], None, at(4)
+    )
+    assert left(first) == (["once", "twice"], {first})
+    assert left(second) == (["twice"], {second})
+    assert left(third, second) == (["twice"], {third, second})
+    here(store).mark_delivered(
+        [Delivered("once", "t-once", "v3", "update"), Delivered("twice", "t-twice", "v3", "update")], None, at(5)
+    )
+    assert left(third, first) == ([], set())
+
+
 def test_what_a_read_by_id_found_lately_is_absent_only_when_one_misses_it(store: Store) -> None:
     """Of records that the batch lacks: one of a newer read, one read by id minutes ago, one that nothing else speaks for."""
     deliver(store, [row(key) for key in ("newer", "lately", "absent", "met")])
