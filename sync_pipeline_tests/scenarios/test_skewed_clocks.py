@@ -16,7 +16,7 @@ from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
 from sync_pipeline_tests.harness import Json, Team, day, morning, team
 from sync_pipeline_tests.properties.invariants import changes_nothing, converged
-from sync_pipeline_tests.scenarios.commands import PATIENCE, wait_until
+from sync_pipeline_tests.scenarios.commands import PATIENCE, start_ahead, wait_until
 from sync_pipeline_tests.scenarios.dagster_runs import enter
 
 REPORT = "POST */reports/detailed"
