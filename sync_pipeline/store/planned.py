@@ -82,10 +82,10 @@ class PlannedRows(MergedRows):
             return [Planned(*row) for row in tx.execute(self._pending(limit, after, archives=archives))]
 
     def _pending(self, limit: int, after: str = "", *more: ColumnElement[Any], archives: bool = False) -> Select[Any]:
-        """Without a column that the index of the batch lacks: most rows are unchanged, and are not looked at further."""
+        """Without a column that the index of the batch lacks, so that its rows are not looked at."""
         columns = [records.c[name] for name in Pending.__slots__[:-1]]
         others = (staged.c.status, null(), records.c.label, records.c.source_hash)
-        rows = self._joined(
+        rows = self._unsettled(
             *columns, records.c.delivered_fields, self._outcome(None, archives=archives), *others, *more, after=after
         )
         return rows.where(*self._is_pending()).order_by(staged.c.source_id).limit(limit)

@@ -39,6 +39,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sync_pipeline.store.bulk import execute_together, insert_fast
 from sync_pipeline.store.engine import HeldConnection
 from sync_pipeline.store.loads import Loads
+from sync_pipeline.store.records import unsettled
 from sync_pipeline.store.rejects import Rejects
 from sync_pipeline.store.schema import KEY, SERIAL, UNKNOWN, records
 from sync_pipeline.store.scope import Scope, within
@@ -115,14 +116,15 @@ class LookupJoin(Join):
     """An inner join with a fixed order on SQLite.
 
     SQLite keeps no statistics here and would rather walk all records of an entity than the few that are
-    staged. There, CROSS JOIN means "do not reorder"; PostgreSQL knows better and gets a plain join.
+    staged. There, CROSS JOIN means "do not reorder"; PostgreSQL knows better and gets a plain join. Nor would SQLite look
+    into a smaller ``index`` than that of the key; each index comes with conditions of its own, which SQLAlchemy's cache sees.
     """
 
     inherit_cache = True
 
-    def __init__(self, left: FromClause, right: FromClause, onclause: ColumnElement[bool]) -> None:
+    def __init__(self, left: FromClause, right: FromClause, onclause: ColumnElement[bool], index: str = "") -> None:
         super().__init__(left, right, onclause)
-        self.condition = onclause
+        self.condition, self.index = onclause, index
 
 
 @compiles(LookupJoin, "sqlite")
@@ -131,7 +133,7 @@ def _fixed_order(join: LookupJoin, compiler: SQLCompiler, **options: Any) -> str
     left, right = (compiler.process(side, **options) for side in (join.left, join.right))
     options["asfrom"] = False
     condition = compiler.process(join.condition, **options)
-    return f"{left} CROSS JOIN {right} ON {condition}"
+    return f"{left} CROSS JOIN {right}{f' INDEXED BY {join.index}' if join.index else ''} ON {condition}"
 
 
 class FactsIn(NamedTuple):
@@ -284,8 +286,15 @@ class StagedRows:
 
         Both sides need a lower bound, or PostgreSQL's merge join starts each page at the first record.
         """
+        return self._of_join(columns, after, true(), "")
+
+    def _unsettled(self, *columns: Any, after: str = "") -> Select[Any]:
+        """The same of records that are not at the target as wanted, looked up where nothing else is: most are settled."""
+        return self._of_join(columns, after, unsettled(), "ix_records_unsettled")
+
+    def _of_join(self, columns: Sequence[Any], after: str, condition: ColumnElement[bool], index: str) -> Select[Any]:
         span = Span(after)
-        both = LookupJoin(staged, records, and_(self._match(), span.of(records)))
+        both = LookupJoin(staged, records, and_(self._match(), span.of(records), condition), index)
         return select(*columns).select_from(both).where(span.of(staged))
 
     def _beside_records(self, span: Span, *columns: Any) -> Select[Any]:
