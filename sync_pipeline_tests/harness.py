@@ -24,9 +24,9 @@ from sync_pipeline.sandbox.world import Options as SandboxOptions
 from sync_pipeline.session.progress import Report
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import SETTINGS, Settings, load_settings
-from sync_pipeline.stages.batch import Batch, Counts, Days
+from sync_pipeline.stages.batch import Batch, Counts, Days, Options
 from sync_pipeline.stages.batch_files import read_batch, write_batch
-from sync_pipeline.stages.check import Checking, CheckResult, Options, conclude
+from sync_pipeline.stages.check import Checking, CheckResult, conclude
 from sync_pipeline.stages.extract import extract
 from sync_pipeline.stages.inbox import claim_events
 from sync_pipeline.stages.load import Loaded, load

@@ -41,8 +41,7 @@ from sync_pipeline.setup.operations import account_of, form_of, run, scarce
 from sync_pipeline.setup.personal import PERSONAL, about, marks_of, without_personal
 from sync_pipeline.setup.records import find_records
 from sync_pipeline.setup.service import SetupService, actor
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.stages.plan_file import plan_writer
 from sync_pipeline.stages.preview import Preview
 from sync_pipeline.stages.preview import preview as look

@@ -33,7 +33,7 @@ from sync_pipeline.session.session import open_session
 from sync_pipeline.setup import trial as trials
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import read_live_status
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.plan_file import PlanWriter, plan_writer
 from sync_pipeline.stages.preview import preview as look
 from sync_pipeline.stages.verify import verify as compare

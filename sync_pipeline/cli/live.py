@@ -18,6 +18,7 @@ from sync_pipeline.setup.drafts import publish, read_draft
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.setup.switching import LiveStatus, effects, read_live_status, turn_off, turn_on
 from sync_pipeline.setup.system_details import system_details
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.store.trials import TrialKind
 
 
@@ -127,8 +128,6 @@ def trial(in_sandbox: bool, permissions: Permissions, as_json: bool) -> None:
 
     Where changes wait to be published, they are previewed.
     """
-    from sync_pipeline.stages.check import Options
-
     setup = SetupService(actor("terminal")).on_draft()
     found = previewed(setup, sandbox=in_sandbox, options=Options(**permissions._asdict()))
     _show(setup, found, as_json)

@@ -23,7 +23,7 @@ from sync_pipeline.cli.options import (
 from sync_pipeline.clock import utc_now
 from sync_pipeline.session.session import is_first_contact, open_session
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.guards import may_begin
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.printable import printable
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
-from sync_pipeline.stages.batch import DAYS_AHEAD, Batch, Counts, Days
-from sync_pipeline.stages.check import CHECKS, ROW_CHECKS, Checking, CheckResult, Options, conclude
+from sync_pipeline.stages.batch import DAYS_AHEAD, Batch, Counts, Days, Options
+from sync_pipeline.stages.check import CHECKS, ROW_CHECKS, Checking, CheckResult, conclude
 from sync_pipeline.stages.extract import extract, remembering_failure
 from sync_pipeline.stages.inbox import claim_events
 from sync_pipeline.stages.load import Loaded, load

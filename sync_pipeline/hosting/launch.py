@@ -26,8 +26,7 @@ from sync_pipeline.hosting.run_tags import requested
 from sync_pipeline.private_files import naming, require_trusted
 from sync_pipeline.session.progress import WARNING, Progress, reporting, silent
 from sync_pipeline.settings import Settings, environment, project_root
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.errors import explained
 

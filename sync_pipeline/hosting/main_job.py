@@ -18,9 +18,8 @@ from sync_pipeline.hosting.run_storage import home_of
 from sync_pipeline.session.session import Session, open_session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.approvals import SHOWN, title_of
-from sync_pipeline.stages.batch import Counts, Days
+from sync_pipeline.stages.batch import Counts, Days, Options
 from sync_pipeline.stages.batch_files import unwritten
-from sync_pipeline.stages.check import Options
 from sync_pipeline.stages.guards import NAMED
 from sync_pipeline.stages.verify import VerifyResult, verify
 from sync_pipeline.store.approvals import lines_of, list_approvals

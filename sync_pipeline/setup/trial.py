@@ -15,7 +15,7 @@ from sync_pipeline.session.progress import Progress, reporting, silent
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import Settings
 from sync_pipeline.setup.service import SetupService
-from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.store.trials import (
     THROTTLED,
     Trial,
@@ -28,7 +28,6 @@ from sync_pipeline.store.trials import (
 )
 
 if TYPE_CHECKING:
-    from sync_pipeline.stages.check import Options
     from sync_pipeline.stages.preview import Preview
 
 DAYS = 31

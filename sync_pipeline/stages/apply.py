@@ -20,8 +20,7 @@ from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.batch import Counts, Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Counts, Days, Options
 from sync_pipeline.stages.extract import decide
 from sync_pipeline.stages.guards import hold_first_contact, hold_named
 from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines

@@ -1,4 +1,4 @@
-"""A batch: what travels from one stage to the next."""
+"""What travels from one stage to the next: a batch with its days, the options of the run, the counts."""
 
 from __future__ import annotations
 
@@ -54,6 +54,16 @@ class Days:
 def whole_range(settings: Settings, today: date, ahead: int = DAYS_AHEAD) -> Days:
     """From the start date to as far ahead as there are partitions."""
     return Days(min(settings.start_date, today), today + timedelta(days=ahead))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a person may say about one run."""
+
+    dry_run: bool = False
+    accept_rewrite: bool = False
+    allow_deletes: bool = False
+    first_contact: bool = False
 
 
 @dataclass(slots=True)

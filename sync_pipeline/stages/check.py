@@ -23,7 +23,7 @@ from sync_pipeline.mapping.spec import LEFT_OUT, EntitySpec
 from sync_pipeline.private_files import private_directory
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.batch import Batch, Counts, Days
+from sync_pipeline.stages.batch import Batch, Counts, Days, Options
 from sync_pipeline.stages.batch_files import read_batch, unwritten, write_batch
 from sync_pipeline.stages.extract import decide, decided_by, extract
 from sync_pipeline.stages.guards import Holding, hold
@@ -61,16 +61,6 @@ WORDS: dict[GuardName, str] = {
 }
 SHOWN_ROWS = 20
 READ_AGAIN = "Run it again from the start, so that it is read again."
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a person may say about one run."""
-
-    dry_run: bool = False
-    accept_rewrite: bool = False
-    allow_deletes: bool = False
-    first_contact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

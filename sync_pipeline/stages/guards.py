@@ -8,11 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session, is_first_contact
 from sync_pipeline.settings import Settings
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.plan import delete_lines, deletes
 from sync_pipeline.stages.references import mark_kept
 from sync_pipeline.store.approvals import (
@@ -30,9 +31,6 @@ from sync_pipeline.store.records import Absent, Known, RecordCounts
 from sync_pipeline.store.scope import Scope
 from sync_pipeline.store.staged_missing import DELETABLE, HELD, WAITS, StagedMissing, Which
 from sync_pipeline.store.staging import Staging
-
-if TYPE_CHECKING:
-    from sync_pipeline.stages.check import Options
 
 HARMLESS = 5
 """Up to this many deletes are no suspicious share - each is still confirmed by a second read before it is sent."""
@@ -493,8 +491,6 @@ def hold_creates(session: Session, spec: EntitySpec, staging: Staging, ids: Coll
     """
     approvals, now, most = session.ledger(spec).approvals, session.now(), most_creates(session, spec)[0]
     if spec.target.once and most is not None and staging.count_creates() > most:
-        from sync_pipeline.stages.check import Options  # it imports this module
-
         _Asking(session, spec, staging, Options(), _measure_named(session, spec, staging, ids, None)).creates(Holding())
     newest = approvals.newest("creates", spec.fingerprint) if most is not None else None
     if newest is not None and newest.state(now) == "allowed":

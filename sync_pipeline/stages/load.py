@@ -25,8 +25,8 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, is_first_contact
 from sync_pipeline.stages.absence import Stage, look_up_absent, mark_absent
-from sync_pipeline.stages.batch import Batch, Counts, Days
-from sync_pipeline.stages.check import Options, staged
+from sync_pipeline.stages.batch import Batch, Counts, Days, Options
+from sync_pipeline.stages.check import staged
 from sync_pipeline.stages.claims import await_others, still_held
 from sync_pipeline.stages.deliver import deliver_deletes, deliver_pending
 from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows, use_approvals

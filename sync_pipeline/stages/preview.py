@@ -14,8 +14,8 @@ from sync_pipeline.connectors.paging import Record
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.absence import look_up_absent
-from sync_pipeline.stages.batch import Counts, Days
-from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
+from sync_pipeline.stages.batch import Counts, Days, Options
+from sync_pipeline.stages.check import Checking, CheckResult, checked
 from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows
 from sync_pipeline.stages.load import doubts_of, finish_moves, read_again
 from sync_pipeline.stages.plan import REMOVALS, Missing, PlanLine, lines

@@ -19,8 +19,8 @@ from sync_pipeline.session.health import VERIFY, note_finding
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.absence import People, people, reported
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Checking, CheckResult, Options, checked
+from sync_pipeline.stages.batch import Days, Options
+from sync_pipeline.stages.check import Checking, CheckResult, checked
 from sync_pipeline.stages.copies import copies_in, copying_target, remove_copies
 from sync_pipeline.stages.guards import HeldLines
 from sync_pipeline.stages.load import load

@@ -20,7 +20,7 @@ from time import perf_counter
 import yaml
 
 from sync_pipeline.connectors.clockify.account import PLANS
-from sync_pipeline.stages.batch import Days
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline_tests.bench.commands import ROOT, Workplace, sync_words
 from sync_pipeline_tests.bench.postgresql import serving
 from sync_pipeline_tests.bench.rounds import Plan, workplace
@@ -134,7 +134,6 @@ def _work() -> None:
     from sync_pipeline.definitions import build
     from sync_pipeline.hosting.main_job import run_main_job
     from sync_pipeline.settings import load_settings
-    from sync_pipeline.stages.check import Options
 
     PLANS["paid"] = replace(PLANS["paid"], windows=((A_SECOND, 1.0),))  # type: ignore[index]  # of this process alone
     settings = load_settings()

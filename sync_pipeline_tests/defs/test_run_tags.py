@@ -26,8 +26,7 @@ from sync_pipeline.hosting.liveness import (
 )
 from sync_pipeline.hosting.run_tags import at_start, requested
 from sync_pipeline.settings import load_settings
-from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Counts, Options
 from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.syncs import by_run
 from sync_pipeline_tests.defs.live import Live, live, metadata_of

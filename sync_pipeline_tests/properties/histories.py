@@ -25,8 +25,8 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.sandbox.webhooks.courier import Delivery
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.batch import Batch, Days
-from sync_pipeline.stages.check import Checking, Options, conclude
+from sync_pipeline.stages.batch import Batch, Days, Options
+from sync_pipeline.stages.check import Checking, conclude
 from sync_pipeline.stages.extract import extract, remembering_failure
 from sync_pipeline.stages.inbox import claim_events
 from sync_pipeline.stages.load import load

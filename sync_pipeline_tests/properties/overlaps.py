@@ -30,8 +30,7 @@ from sync_pipeline.hosting.run_reports import RunReport
 from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
 from sync_pipeline.session.progress import Progress, reporting
 from sync_pipeline.settings import load_settings
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.stages.verify import verify
 from sync_pipeline.stages.watch import Dirty, watch
 from sync_pipeline.store.engine import open_store

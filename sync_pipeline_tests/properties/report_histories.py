@@ -18,7 +18,7 @@ from sync_pipeline.clock import clock_from
 from sync_pipeline.reporting.revenue import refresh_revenue
 from sync_pipeline.sandbox.snapshots.analytics import store_figures
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.store.project_months import ReportSettings, differences, recompute
 from sync_pipeline_tests.harness import Json, Team, instant, rows, team
 from sync_pipeline_tests.properties.drawing import drawn

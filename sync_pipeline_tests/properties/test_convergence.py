@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline_tests.harness import team
 from sync_pipeline_tests.highlevel import VENDORS
 from sync_pipeline_tests.properties.invariants import adds_up, changes_nothing, converged

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync_pipeline.errors import RetryableApiError
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline_tests.harness import ENTITIES, Team, team
 from sync_pipeline_tests.highlevel import VENDORS
 from sync_pipeline_tests.properties.invariants import adds_up, changes_nothing, converged

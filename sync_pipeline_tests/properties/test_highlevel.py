@@ -11,7 +11,7 @@ from sqlalchemy import update
 
 from sync_pipeline.clock import clock_from, utc_now
 from sync_pipeline.errors import FatalApiError, NotAuthorized, RetryableApiError, SyncError
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.verify import VerifyResult, verify
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.schema import records as stored_records

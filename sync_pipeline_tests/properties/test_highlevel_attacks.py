@@ -14,7 +14,7 @@ from sync_pipeline.connectors.highlevel import search
 from sync_pipeline.connectors.highlevel.canary import MARK
 from sync_pipeline.errors import FatalApiError, RetryableApiError, SyncError
 from sync_pipeline.setup import prepare
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.verify import verify
 from sync_pipeline.store.schema import deliveries
 from sync_pipeline_tests.harness import morning

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.plan import PlanLine
 from sync_pipeline.stages.preview import Preview, preview
 from sync_pipeline.store.deliveries import recent

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.errors import RetryableApiError
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.store.records import counts
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.harness import Team, day, instant, morning, team

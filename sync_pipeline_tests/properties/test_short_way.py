@@ -14,8 +14,7 @@ from hypothesis import given
 from sqlalchemy import null, select, update
 
 from sync_pipeline.session.session import Session
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.stages.extract import extract
 from sync_pipeline.stages.preview import Preview, preview
 from sync_pipeline.store.rejects import list_rejects

@@ -9,7 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline_tests.harness import Json, Team, tables, team
 from sync_pipeline_tests.properties.drawing import drawn
 from sync_pipeline_tests.properties.invariants import adds_up

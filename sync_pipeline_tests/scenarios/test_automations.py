@@ -17,8 +17,7 @@ from sync_pipeline.settings import Settings
 from sync_pipeline.setup.automations import list_automations, preview_automation, show_automation, switch_off, switch_on
 from sync_pipeline.setup.operations import form_of, refuse
 from sync_pipeline.setup.service import SetupService
-from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Counts, Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.stages.watch import watch
 from sync_pipeline.store.approvals import decide, list_approvals

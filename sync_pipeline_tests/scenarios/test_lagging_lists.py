@@ -12,8 +12,7 @@ from sqlalchemy import text
 
 from sync_pipeline.defs.changes import answer
 from sync_pipeline.errors import SyncError
-from sync_pipeline.stages.batch import Counts, Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Counts, Days, Options
 from sync_pipeline.stages.inbox import UNANSWERED
 from sync_pipeline.stages.references import FETCH_LIMIT
 from sync_pipeline.stages.targeted import sync_by_id, sync_ids

@@ -11,8 +11,8 @@ import pytest
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAuthorized
 from sync_pipeline.sandbox.highlevel.ids import COMPANY
 from sync_pipeline.sandbox.highlevel.locations import CUSTOMER, SUBSCRIPTION
-from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.check import Options, checked
+from sync_pipeline.stages.batch import Counts, Options
+from sync_pipeline.stages.check import checked
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline_tests.harness import Json
 from sync_pipeline_tests.highlevel import HOME, HighLevelTeam, highlevel_team

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.highlevel import highlevel_team
 from sync_pipeline_tests.properties.invariants import changes_nothing, converged, nothing_twice

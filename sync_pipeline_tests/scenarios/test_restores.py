@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.records import Known
 from sync_pipeline_tests.harness import Team, team

@@ -13,8 +13,7 @@ from sqlalchemy import select
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.defs.resources import sandbox_for
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.store.schema import FACTS, records
 from sync_pipeline.webhooks.hooks import open_hooks

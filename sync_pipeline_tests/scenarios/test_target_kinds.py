@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.errors import MappingFileError
-from sync_pipeline.stages.batch import Counts
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Counts, Options
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.harness import Json, Team, team
 from sync_pipeline_tests.scenarios.dying import refuse

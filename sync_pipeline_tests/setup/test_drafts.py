@@ -17,7 +17,7 @@ from sync_pipeline.setup.drafts import discard, go_back, mapping_setup, publish,
 from sync_pipeline.setup.fields import change_field, drop_field, field_form, restore_field
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import read_live_status, turn_off, turn_on
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.preview import preview
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.stages.verify import verify

@@ -14,7 +14,7 @@ from sync_pipeline.setup import trial
 from sync_pipeline.setup.approvals import decide, requests
 from sync_pipeline.setup.service import SetupService
 from sync_pipeline.setup.switching import is_paused, read_live_status, turn_off, turn_on
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.store.rate import note_sent
 from sync_pipeline.store.trials import trial_of
 from sync_pipeline_tests.harness import ENTITIES, Team, rows

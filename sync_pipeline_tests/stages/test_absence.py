@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline_tests.harness import Team, day, instant, morning, team
 from sync_pipeline_tests.properties.invariants import changes_nothing

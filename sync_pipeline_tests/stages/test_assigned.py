@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.errors import ApiError
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.store.records import counts
 from sync_pipeline_tests.harness import Team, team
 from sync_pipeline_tests.scenarios.dying import dies_at, refuse, see_no_clients

@@ -11,7 +11,8 @@ import pytest
 
 from sync_pipeline.errors import CheckFailed
 from sync_pipeline.stages import extract
-from sync_pipeline.stages.check import CHECKS, CheckResult, Options, checked, staged, why_blocked
+from sync_pipeline.stages.batch import Options
+from sync_pipeline.stages.check import CHECKS, CheckResult, checked, staged, why_blocked
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.syncs import recent
 from sync_pipeline_tests.harness import Blocked, Json, Team, team

@@ -9,7 +9,7 @@ import pytest
 
 from sync_pipeline.connectors.preparation import Measured
 from sync_pipeline.session.systems import note_measured
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.verify import verify
 from sync_pipeline_tests.harness import morning
 from sync_pipeline_tests.highlevel import HighLevelTeam, highlevel_team

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.errors import ApiError
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline_tests.harness import Team, morning, team
 from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from sync_pipeline.clock import utc_now
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.store.approvals import decide, list_approvals
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline_tests.defs.live import Live

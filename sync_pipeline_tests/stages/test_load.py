@@ -28,8 +28,7 @@ from sync_pipeline.sandbox.control.rules import FaultRule, read_rule
 from sync_pipeline.session.session import Session
 from sync_pipeline.settings import load_settings
 from sync_pipeline.stages import absence, load, targeted
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.stages.claims import still_held
 from sync_pipeline.stages.load import Loaded
 from sync_pipeline.store import merge as store_merge

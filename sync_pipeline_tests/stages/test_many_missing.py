@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, select
 
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Options
 from sync_pipeline.stages.preview import preview
 from sync_pipeline.store.schema import records
 from sync_pipeline_tests.connectors.test_answer_limits import peak

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync_pipeline.connectors.profile import BUILT_IN
-from sync_pipeline.stages.batch import Days
-from sync_pipeline.stages.check import Options
+from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.stages.preview import preview
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline_tests.harness import Team, day, morning, team
