@@ -11,7 +11,7 @@ hold any more. Deliveries need no lock: each record is claimed while it is writt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -33,8 +33,8 @@ from sync_pipeline.stages.guards import HeldLines, Holding, hold, hold_rows, use
 from sync_pipeline.stages.inbox import close_covered, events_about, leave_open, leave_unanswered, unanswered
 from sync_pipeline.stages.journal import begin_sync
 from sync_pipeline.stages.plan import pages
-from sync_pipeline.stages.process import awaited, is_ready, process_records
-from sync_pipeline.stages.references import undelivered
+from sync_pipeline.stages.process import is_ready, process_records
+from sync_pipeline.stages.targeted import deliver_references, read_now, release
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.loads import (
@@ -44,9 +44,6 @@ from sync_pipeline.store.loads import (
     days_in,
 )
 from sync_pipeline.store.records import BEFORE_SWITCH_ON
-from sync_pipeline.store.references import NOT_DELIVERED
-from sync_pipeline.store.rejects import Reject
-from sync_pipeline.store.staged import StagedRow
 from sync_pipeline.store.staged_missing import BY_ID, DELETED, HELD, MOVED, PAGE, UNCONFIRMED, Which
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import INTERRUPTED, SCHEMA_CHANGED, SyncOutcome
@@ -134,19 +131,13 @@ def load(
     elif loaded.unanswered:
         leave_unanswered(session, spec, batch, loaded.unanswered)
     if counts.updated or counts.deleted:
-        _release(session, spec, run_id)
+        release(session, spec, run_id)
     return loaded
 
 
 def _schema(batch: Batch) -> dict[str, str]:
     """That the source has other fields than are known, for the row of the sync."""
     return {SCHEMA_CHANGED: batch.notes[SCHEMA_CHANGED]} if SCHEMA_CHANGED in batch.notes else {}
-
-
-def _release(session: Session, spec: EntitySpec, run_id: str) -> None:
-    from sync_pipeline.stages.targeted import release
-
-    release(session, spec, run_id)
 
 
 def _deliver_awaited(session: Session, spec: EntitySpec, staging: Staging, run_id: str) -> None:
@@ -376,8 +367,6 @@ class _BatchLoad:
 
 def _read_once_more(session: Session, spec: EntitySpec, doubtful: Mapping[str, str], run_id: str) -> dict[str, str]:
     """Read the records that other runs have merged while this load was reading; returns those that are left."""
-    from sync_pipeline.stages.targeted import read_now
-
     if not doubtful:
         return {}
     some = sorted(doubtful)[: session.settings.max_confirmations]
@@ -481,51 +470,6 @@ def _not_loaded(not_done: Mapping[str, str]) -> str:
         shown = ", ".join(days[:SHOWN_DAYS]) + (f" and {len(days) - SHOWN_DAYS} more days" if days[SHOWN_DAYS:] else "")
         parts.append(f"{shown or 'It'}: {reason}" if shown else f"Not loaded: {reason}")
     return f"{'. '.join(parts)}."
-
-
-def deliver_references(
-    session: Session, spec: EntitySpec, waiting: Callable[[], Iterable[list[StagedRow]]], read_no: int, run_id: str
-) -> set[tuple[str, str]]:
-    """Deliver the records for which these rows wait; returns the ``(entity, id)`` pairs that are at the target now.
-
-    What waits for one that could not be delivered just now gets that reason.
-    """
-    from sync_pipeline.stages.targeted import sync_by_id
-
-    wanted: dict[str, set[str]] = {}
-    for rows in waiting():
-        for row in rows:
-            for entity, source_id in awaited(row):
-                wanted.setdefault(entity, set()).add(source_id)
-    delivered: set[tuple[str, str]] = set()
-    for entity, ids in wanted.items():
-        session.report(Progress(entity, "load", len(ids), "delivering what others refer to"))
-        delivered |= {(entity, source_id) for source_id in sync_by_id(session, session.specs[entity], sorted(ids))}
-    if any((entity, source_id) not in delivered for entity, ids in wanted.items() for source_id in ids):
-        for rows in waiting():
-            _note_waiting(session, spec, rows, delivered, read_no, run_id)
-    return delivered
-
-
-def _note_waiting(
-    session: Session,
-    spec: EntitySpec,
-    rows: Iterable[StagedRow],
-    delivered: Collection[tuple[str, str]],
-    read_no: int,
-    run_id: str,
-) -> None:
-    """Write down for what records wait, except where the checks have done so."""
-    fields = {entity: name for name, entity in spec.references.items()}
-    found = [
-        Reject(row.source_id, fields[entity], NOT_DELIVERED, undelivered(entity), key, row.partition)
-        for row in rows
-        if row.rule is None
-        for entity, key in awaited(row)
-        if (entity, key) not in delivered
-    ]
-    ids = [str(reject.source_id) for reject in found]
-    session.ledger(spec).rejects.replace(None, found, run_id, session.now(), source_ids=ids, read_no=read_no)
 
 
 def _announce(session: Session, spec: EntitySpec, note: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -32,12 +32,14 @@ from sync_pipeline.stages.guards import (
 from sync_pipeline.stages.inbox import LISTED
 from sync_pipeline.stages.plan import deletes, pages
 from sync_pipeline.stages.polling import REPEAT_AFTER, SYSTEM
-from sync_pipeline.stages.process import is_ready, process_records
-from sync_pipeline.stages.references import find, kept, listed
+from sync_pipeline.stages.process import awaited, is_ready, process_records
+from sync_pipeline.stages.references import find, kept, listed, undelivered
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.records import (
     Known,
 )
+from sync_pipeline.store.references import NOT_DELIVERED
+from sync_pipeline.store.rejects import Reject
 from sync_pipeline.store.scope import Scope, draw
 from sync_pipeline.store.staged import StagedRow
 from sync_pipeline.store.staging import Staging
@@ -171,6 +173,49 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
         deliver_pending(session, spec, staging, Counts(), sync_id=None)
     known = session.ledger(spec).lookup(ids)
     return {source_id for source_id, record in known.items() if record.is_delivered}
+
+
+def deliver_references(
+    session: Session, spec: EntitySpec, waiting: Callable[[], Iterable[list[StagedRow]]], read_no: int, run_id: str
+) -> set[tuple[str, str]]:
+    """Deliver the records for which these rows wait; returns the ``(entity, id)`` pairs that are at the target now.
+
+    What waits for one that could not be delivered just now gets that reason.
+    """
+    wanted: dict[str, set[str]] = {}
+    for rows in waiting():
+        for row in rows:
+            for entity, source_id in awaited(row):
+                wanted.setdefault(entity, set()).add(source_id)
+    delivered: set[tuple[str, str]] = set()
+    for entity, ids in wanted.items():
+        session.report(Progress(entity, "load", len(ids), "delivering what others refer to"))
+        delivered |= {(entity, source_id) for source_id in sync_by_id(session, session.specs[entity], sorted(ids))}
+    if any((entity, source_id) not in delivered for entity, ids in wanted.items() for source_id in ids):
+        for rows in waiting():
+            _note_waiting(session, spec, rows, delivered, read_no, run_id)
+    return delivered
+
+
+def _note_waiting(
+    session: Session,
+    spec: EntitySpec,
+    rows: Iterable[StagedRow],
+    delivered: Collection[tuple[str, str]],
+    read_no: int,
+    run_id: str,
+) -> None:
+    """Write down for what records wait, except where the checks have done so."""
+    fields = {entity: name for name, entity in spec.references.items()}
+    found = [
+        Reject(row.source_id, fields[entity], NOT_DELIVERED, undelivered(entity), key, row.partition)
+        for row in rows
+        if row.rule is None
+        for entity, key in awaited(row)
+        if (entity, key) not in delivered
+    ]
+    ids = [str(reject.source_id) for reject in found]
+    session.ledger(spec).rejects.replace(None, found, run_id, session.now(), source_ids=ids, read_no=read_no)
 
 
 @dataclass(frozen=True, slots=True)
@@ -432,8 +477,6 @@ class Targeted:
 
     def _deliver_references(self, rows: list[StagedRow], number: int) -> list[StagedRow]:
         """The rows, accepted where all they wait for is delivered now."""
-        from sync_pipeline.stages.load import deliver_references
-
         waiting = [row for row in rows if row.status == "waiting"]
         delivered = deliver_references(self._session, self._spec, lambda: [waiting], number, self._run_id)
         ready = {row.source_id for row in waiting if is_ready(row, delivered)}
