@@ -33,15 +33,15 @@ def fits(type_name: str, value: object) -> str | None:
     """Why a value does not fit a type, None when it does."""
     if value is None:
         return None
-    if type_name == "instant":
-        from sync_pipeline.mapping.convert import convert  # pandas reads instants; few mappings hold any
-
-        issues = convert(type_name, [value]).issues
-        return issues[0][1] if issues else None
     try:
-        TYPES[type_name].accept(value)
+        accepted = TYPES[type_name].accept(value)
     except ValueError as error:
         return str(error)
+    if type_name == "instant":
+        from sync_pipeline.mapping.columns import parse_instants  # pandas reads instants; few mappings hold any
+
+        if parse_instants([str(accepted)]).isna().all():
+            return f"is not {AN_INSTANT}"
     return None
 
 
