@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from sync_pipeline.hosting.launch import open_instance
 from sync_pipeline.settings import Settings
-from sync_pipeline.store.engine import existing_store, newer_schema, open_store, stored_version
+from sync_pipeline.store.engine import existing_store, open_store
 from sync_pipeline.store.locks import lock
-from sync_pipeline.store.schema import HEAD
+from sync_pipeline.store.schema import HEAD, newer_schema, stored_version
 from sync_pipeline.store.setup_file import stored_setup
 
 DAGSTER = "dagster-storage"
@@ -49,7 +49,7 @@ def schemas(settings: Settings) -> Schemas:
         if ours is None:
             return NONE
         if ours > HEAD:
-            raise newer_schema(store, ours)
+            raise newer_schema(store.place, ours)
         with lock(store, DAGSTER, DAGSTER), open_instance(settings) as instance:
             storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
             versions = [version for storage in storages if storage and (version := storage.alembic_version())]

@@ -18,26 +18,22 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
-    Select,
     Table,
-    column,
     create_engine,
     event,
     func,
-    inspect,
     make_url,
     select,
-    table,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError
 
 from sync_pipeline.clock import unix_time, utc_now
-from sync_pipeline.errors import ConfigError, NewerSchema, StoreError
+from sync_pipeline.errors import ConfigError, StoreError
 from sync_pipeline.private_files import private_file
 from sync_pipeline.store.errors import SETTING, store_errors, unwritable
-from sync_pipeline.store.schema import HEAD, VERSION_TABLE
+from sync_pipeline.store.schema import HEAD, newer_schema, stored_version
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -457,19 +453,13 @@ def _backend(held: HeldConnection) -> int:
 def _bring_to_head(store: Store, import_setup: Callable[[Connection], None] | None) -> None:
     with store.reading() as connection:
         version = stored_version(connection)
-    if version != HEAD:
-        # Alembic costs a quarter of a second to import: only the rare start that migrates pays it.
-        from sync_pipeline.store.migrations.runner import migrate
+    if version == HEAD:
+        return
+    # Alembic costs a quarter of a second to import: only the rare start that migrates pays it.
+    from sync_pipeline.store.migrations.runner import migrate
 
-        migrate(store, import_setup)
-
-
-def newer_schema(store: Store, version: str) -> NewerSchema:
-    """The error about a database at a version of the schema that this program does not know."""
-    return NewerSchema(
-        f"{store.place} has schema {version}, this version of sync_pipeline knows up to {HEAD}.",
-        fix="Install the newer sync_pipeline that wrote it, or name another database.",
-    )
+    with store.writing() as connection:
+        migrate(connection, store.place, store.path, import_setup)
 
 
 def require_head(store: Store) -> None:
@@ -477,7 +467,7 @@ def require_head(store: Store) -> None:
     with store.reading() as connection:
         version = stored_version(connection)
     if version != HEAD:
-        raise newer_schema(store, str(version))
+        raise newer_schema(store.place, str(version))
 
 
 def insert_into(store: Store, table: Table) -> sqlite.Insert:
@@ -493,12 +483,3 @@ def insert_into(store: Store, table: Table) -> sqlite.Insert:
 def plain(words: str) -> str:
     """Without NUL and lone surrogates, which PostgreSQL and UTF-8 cannot hold."""
     return words.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
-
-
-def stored_version(connection: Connection) -> str | None:
-    """The schema revision the database is at; ``None`` when it is new."""
-    if not inspect(connection).has_table(VERSION_TABLE):
-        return None
-    found: Select[str] = select(column("version_num")).select_from(table(VERSION_TABLE))
-    version: str | None = connection.scalar(found)
-    return version

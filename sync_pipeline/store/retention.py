@@ -20,6 +20,7 @@ from sync_pipeline.store.engine import Store
 from sync_pipeline.store.operation_runs import prune_keys
 from sync_pipeline.store.records import TOMBSTONE
 from sync_pipeline.store.schema import (
+    COPY,
     alert_notices,
     alerts,
     approval_lines,
@@ -36,8 +37,6 @@ from sync_pipeline.store.schema import (
 from sync_pipeline.store.totals import delete_deliveries
 
 A_NIGHT = 100_000
-COPY = ".schema-"
-"""Between the name of an SQLite database and the revision of a copy that an upgrade has kept beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     DateTime,
     Dialect,
     ForeignKey,
@@ -16,22 +17,32 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     Table,
     Text,
     UniqueConstraint,
+    column,
     func,
+    inspect,
     literal_column,
+    select,
+    table,
     text,
     true,
 )
 from sqlalchemy.dialects.postgresql import TEXT as PG_TEXT
 from sqlalchemy.types import TypeDecorator
 
+from sync_pipeline.errors import NewerSchema
+
 HEAD = "0020"
 """The newest revision in ``migrations/versions``; compared at every start without importing Alembic."""
 
 VERSION_TABLE = "sync_pipeline_version"
 """Alembic's own table, under a name of ours: another program may keep its ``alembic_version`` beside us."""
+
+COPY = ".schema-"
+"""Between the name of an SQLite database and the revision of a copy that an upgrade has kept beside it."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -925,3 +936,20 @@ operation_runs = Table(
     Index("ux_operation_runs_once", "connection", "once_key", unique=True),
     info={"doc": "operations that were run once for a key"},
 )
+
+
+def stored_version(connection: Connection) -> str | None:
+    """The schema revision the database is at; ``None`` when it is new."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    found: Select[str] = select(column("version_num")).select_from(table(VERSION_TABLE))
+    version: str | None = connection.scalar(found)
+    return version
+
+
+def newer_schema(place: str, version: str) -> NewerSchema:
+    """The error about a database at a version of the schema that this program does not know."""
+    return NewerSchema(
+        f"{place} has schema {version}, this version of sync_pipeline knows up to {HEAD}.",
+        fix="Install the newer sync_pipeline that wrote it, or name another database.",
+    )

@@ -17,7 +17,7 @@ from sync_pipeline.defs.first_sync import NAME
 from sync_pipeline.defs.housekeeping import FORGET_EVENTS
 from sync_pipeline.hosting.launch import RANGE_END, RANGE_START
 from sync_pipeline.hosting.run_retention import current_runs, prune_runs
-from sync_pipeline.store.retention import COPY
+from sync_pipeline.store.schema import COPY
 from sync_pipeline_tests.defs.live import Live, live
 from sync_pipeline_tests.harness import Team, team
 

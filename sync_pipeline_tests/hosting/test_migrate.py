@@ -11,9 +11,9 @@ import pytest
 
 from sync_pipeline.hosting.migrate import DAGSTER, Schemas, migrate, schemas
 from sync_pipeline.settings import load_given
-from sync_pipeline.store.engine import open_store, stored_version
+from sync_pipeline.store.engine import open_store
 from sync_pipeline.store.locks import lock
-from sync_pipeline.store.schema import HEAD
+from sync_pipeline.store.schema import HEAD, stored_version
 from sync_pipeline_tests.scenarios.commands import ROOT
 from sync_pipeline_tests.scenarios.developing import wait_for
 from sync_pipeline_tests.store.conftest import Server, postgres

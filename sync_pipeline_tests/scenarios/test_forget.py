@@ -17,8 +17,7 @@ from sync_pipeline.stages.batch_files import write_batch
 from sync_pipeline.store.audit import note
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.rejects import list_rejects
-from sync_pipeline.store.retention import COPY
-from sync_pipeline.store.schema import deliveries, pairs, person_facts, records, rejects, syncs, trials
+from sync_pipeline.store.schema import COPY, deliveries, pairs, person_facts, records, rejects, syncs, trials
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import Json, Team, morning, team
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of, sync

@@ -16,9 +16,9 @@ from alembic.migration import MigrationContext
 from sqlalchemy import column, table, update
 
 from sync_pipeline.errors import StoreError
-from sync_pipeline.store.engine import Store, open_store, stored_version
+from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.migrations.runner import known_revisions
-from sync_pipeline.store.schema import HEAD, VERSION_TABLE, metadata
+from sync_pipeline.store.schema import HEAD, VERSION_TABLE, metadata, stored_version
 
 
 @pytest.fixture(autouse=True)

@@ -15,32 +15,31 @@ from sqlalchemy import Connection, inspect, text
 
 from sync_pipeline.errors import StoreError
 from sync_pipeline.private_files import private_file
-from sync_pipeline.store.engine import Store, newer_schema, stored_version
-from sync_pipeline.store.retention import COPY
-from sync_pipeline.store.schema import HEAD, setup_versions
+from sync_pipeline.store.schema import COPY, HEAD, newer_schema, setup_versions, stored_version
 
 _MIGRATION_LOCK = 7_190_431_556  # any fixed number: PostgreSQL's advisory locks are known by number
 
 
-def migrate(store: Store, import_setup: Callable[[Connection], None] | None = None) -> None:
-    """Upgrade in one transaction: a failure leaves the database unchanged.
+def migrate(
+    connection: Connection, place: str, file: Path | None, import_setup: Callable[[Connection], None] | None
+) -> None:
+    """Upgrade the database in the caller's writing transaction: a failure leaves it unchanged.
 
-    ``import_setup`` belongs to it where the database gets its table of set-ups.
+    ``place`` is what messages call it, ``file`` that of SQLite. ``import_setup`` belongs to it where the database gets its table of set-ups.
     """
-    with store.writing() as connection:
-        if store.dialect == "postgresql":
-            # SQLite's write lock already makes a second process wait here.
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        version = stored_version(connection)
-        if version is not None and version not in known_revisions():
-            raise newer_schema(store, version)
-        if store.path is not None and version not in (None, HEAD):
-            _keep_copy(store.path, str(version))
-        had_setups = inspect(connection).has_table(setup_versions.name)
-        with _quiet():
-            command.upgrade(config(connection), "head")
-        if import_setup is not None and not had_setups:
-            import_setup(connection)
+    if connection.dialect.name == "postgresql":
+        # SQLite's write lock already makes a second process wait here.
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+    version = stored_version(connection)
+    if version is not None and version not in known_revisions():
+        raise newer_schema(place, version)
+    if file is not None and version not in (None, HEAD):
+        _keep_copy(file, str(version))
+    had_setups = inspect(connection).has_table(setup_versions.name)
+    with _quiet():
+        command.upgrade(config(connection), "head")
+    if import_setup is not None and not had_setups:
+        import_setup(connection)
 
 
 def _keep_copy(database: Path, version: str) -> None:
