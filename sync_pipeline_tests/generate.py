@@ -12,7 +12,7 @@ from sync_pipeline.alerts.kinds import KINDS
 from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.highlevel.schema import WORDS, needed_objects
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.mapping.transforms import TRANSFORMS
 from sync_pipeline.settings import describe_settings

@@ -10,7 +10,7 @@ import httpx
 
 from sync_pipeline.clock import unix_time
 from sync_pipeline.connectors.consent import begin_consent, finish_consent, read_callback
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.sandbox.highlevel.keys import CLIENT_ID, CLIENT_SECRET
 from sync_pipeline.session.secrets import Vault

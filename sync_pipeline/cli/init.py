@@ -15,7 +15,8 @@ from sync_pipeline import terminal
 from sync_pipeline.cli.options import json_option, may_ask
 from sync_pipeline.cli.prepare import run as prepare
 from sync_pipeline.cli.questions import Asker, SecretSource, secret_options
-from sync_pipeline.connectors.profile import TokenFacts, built_in_profiles, load_profile
+from sync_pipeline.connectors.profile import TokenFacts
+from sync_pipeline.connectors.profile_files import built_in_profiles, load_profile
 from sync_pipeline.connectors.registry import connected_systems
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of

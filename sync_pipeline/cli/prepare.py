@@ -12,7 +12,7 @@ from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.options import json_option, may_ask
 from sync_pipeline.cli.questions import confirm
 from sync_pipeline.connectors.preparation import Compared, Made, Measured
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.setup import prepare as preparing
 from sync_pipeline.setup.service import SetupService, actor
 

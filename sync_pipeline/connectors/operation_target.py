@@ -16,7 +16,8 @@ from sync_pipeline.connectors.http import ApiClient
 from sync_pipeline.connectors.operations import id_of, rows_of
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import Operable, System
-from sync_pipeline.connectors.profile import BaseProfile, needs_another
+from sync_pipeline.connectors.profile import BaseProfile
+from sync_pipeline.connectors.profile_files import needs_another
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import AmbiguousWrite, ConfigError, FatalApiError, RejectedRecord
 from sync_pipeline.mapping.canonical import is_same

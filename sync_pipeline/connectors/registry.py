@@ -8,14 +8,12 @@ from typing import Any
 
 from sync_pipeline.connectors.clockify import account as clockify
 from sync_pipeline.connectors.highlevel.account import HighLevel
-from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import RateWindow
 from sync_pipeline.connectors.ports import ConnectedSystem, Pace, SnapshotsSystem, System
-from sync_pipeline.connectors.profile import BaseProfile, Profile
+from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.snapshots import account as snapshots
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
-from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.systems import SYSTEMS, SystemDescription
 from sync_pipeline.settings import Settings
 
@@ -48,38 +46,22 @@ def unregister(name: str) -> None:
     del VENDORS[name], SYSTEMS[name]
 
 
-@dataclass(frozen=True, slots=True)
-class Connector:
-    """One connector: the facts it needs, and what opens an account."""
-
-    model: type[BaseProfile]
-    open: Callable[[Any, str, Credentials, ClientOptions], SnapshotsSystem]
-
-
-CONNECTORS: Mapping[str, Connector] = {
-    "rest": Connector(Profile, Snapshots),
-    "highlevel": Connector(HighLevelProfile, HighLevel),
+CONNECTORS: Mapping[str, Callable[[Any, str, Credentials, ClientOptions], SnapshotsSystem]] = {
+    "rest": Snapshots,
+    "highlevel": HighLevel,
 }
+"""What opens an account on the Snapshots side, by the connector that a profile names."""
 
 
 PACES: Mapping[str, Callable[[Settings], Pace]] = {"clockify": clockify.pace}
 """The paces of the two systems of a set-up that depend on its settings, by system."""
 
 
-def model_of(data: object, file: str) -> type[BaseProfile]:
-    """The facts that a profile's file has to hold; ConfigError for a connector that there is not."""
-    name = data.get("connector", "rest") if isinstance(data, dict) else "rest"
-    if name not in CONNECTORS:
-        known = ", ".join(sorted(CONNECTORS))
-        raise ConfigError(f"{file}: connector: there is no {name!r}.", fix=f"There are: {known}.")
-    return CONNECTORS[name].model
-
-
 def open_snapshots(
     profile: BaseProfile, base_url: str, credentials: Credentials, options: ClientOptions
 ) -> SnapshotsSystem:
     """The account on the Snapshots side, through the connector that the profile names. Nothing is requested yet."""
-    return CONNECTORS[profile.connector].open(profile, base_url, credentials, options)
+    return CONNECTORS[profile.connector](profile, base_url, credentials, options)
 
 
 def connected_systems(settings: Settings) -> dict[str, ConnectedSystem]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.setup import prepare as preparing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.responses import Response
 
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.console.request_context import RequestContext
 from sync_pipeline.errors import SyncError
 from sync_pipeline.session.health import REFUSED

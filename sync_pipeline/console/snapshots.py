@@ -9,7 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import Response
 
-from sync_pipeline.connectors.profile import BaseProfile, TokenFacts, built_in_profiles, load_profile
+from sync_pipeline.connectors.profile import BaseProfile, TokenFacts
+from sync_pipeline.connectors.profile_files import built_in_profiles, load_profile
 from sync_pipeline.console.clockify import stored_on
 from sync_pipeline.console.forms import Form, place_named, shown_again
 from sync_pipeline.console.prepare import HERE as PREPARE

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sync_pipeline.clock import has_passed
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.errors import FatalApiError, SyncError
 from sync_pipeline.session.session import Session
 from sync_pipeline.session.systems import unread_place

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cached_property
 
 from sync_pipeline.connectors.policy import Origin
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.settings import SETTINGS, Settings
 from sync_pipeline.store import credentials

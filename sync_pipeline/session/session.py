@@ -25,7 +25,8 @@ from sync_pipeline.connectors.limiter import Sleep
 from sync_pipeline.connectors.operation_target import operation_target
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, Expected, SnapshotsSystem, Source, System, UpsertTarget
-from sync_pipeline.connectors.profile import BaseProfile, load_profile
+from sync_pipeline.connectors.profile import BaseProfile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.transport import Limits
 from sync_pipeline.connectors.window import Window
 from sync_pipeline.errors import ConfigError, StoreError, Unanswered

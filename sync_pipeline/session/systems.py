@@ -18,7 +18,8 @@ from sync_pipeline.connectors.limiter import RateWindow, Sleep, store_limiter
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import SnapshotsSystem, System
 from sync_pipeline.connectors.preparation import Measured
-from sync_pipeline.connectors.profile import BaseProfile, load_profile
+from sync_pipeline.connectors.profile import BaseProfile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.registry import VENDORS, open_snapshots
 from sync_pipeline.connectors.snapshots.account import agency_bucket, snapshots_account, snapshots_bucket
 from sync_pipeline.connectors.snapshots.api import AgencyKey, Credentials, needed_scopes

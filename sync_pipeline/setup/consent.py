@@ -22,7 +22,8 @@ from sync_pipeline.connectors.consent import (
     prove_redirect,
     read_callback,
 )
-from sync_pipeline.connectors.profile import OAuthFacts, load_profile
+from sync_pipeline.connectors.profile import OAuthFacts
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.diagnose.finding import Finding
 from sync_pipeline.errors import ChangedMeanwhile, ConfigError

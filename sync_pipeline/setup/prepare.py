@@ -10,7 +10,7 @@ from typing import TypeVar
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.connectors.limiter import Sleep
 from sync_pipeline.connectors.preparation import Compared, Made, Measured, Preparation
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.transport import Limits
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of, switched_on

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.sandbox.embedded import control
 from sync_pipeline.session.health import note_uncompared

@@ -14,7 +14,8 @@ from sync_pipeline.connectors.limiter import memory_limiter
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import SnapshotsSystem
 from sync_pipeline.connectors.preparation import SubAccount
-from sync_pipeline.connectors.profile import BaseProfile, TokenFacts, built_in_profiles, load_profile
+from sync_pipeline.connectors.profile import BaseProfile, TokenFacts
+from sync_pipeline.connectors.profile_files import built_in_profiles, load_profile
 from sync_pipeline.connectors.registry import open_snapshots
 from sync_pipeline.connectors.snapshots import api
 from sync_pipeline.diagnose.finding import Finding, Status

@@ -15,7 +15,7 @@ import orjson
 from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.highlevel.fields import Properties
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.sandbox.clockify.ids import new_id
 from sync_pipeline_tests.bench.commands import Workplace, sync_words

@@ -13,7 +13,7 @@ from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, Re
 from sync_pipeline.connectors.limiter import MemoryLimiter, memory_limiter
 from sync_pipeline.connectors.oauth import Credential, HeaderKey
 from sync_pipeline.connectors.policy import CLOCKIFY, RetryTable
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ import httpx
 from cryptography.fernet import Fernet
 
 from sync_pipeline.connectors.consent import Consent, begin_consent, finish_consent, read_callback
-from sync_pipeline.connectors.profile import OAuthFacts, load_profile
+from sync_pipeline.connectors.profile import OAuthFacts
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.sandbox.server import Running
 from sync_pipeline.store.credentials import open_keyring

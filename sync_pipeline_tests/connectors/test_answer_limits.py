@@ -15,7 +15,8 @@ import pytest
 from sync_pipeline.connectors.consent import begin_consent, finish_consent, prove_redirect
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.connectors.http import RequestOptions, RetryPolicy
-from sync_pipeline.connectors.profile import OAuthFacts, load_profile
+from sync_pipeline.connectors.profile import OAuthFacts
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.connectors.transport import MEGABYTE, Limits
 from sync_pipeline.errors import AmbiguousWrite, ApiError, FatalApiError, NotAuthorized, RetryableApiError, SyncError

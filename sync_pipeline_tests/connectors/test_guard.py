@@ -20,7 +20,8 @@ from sync_pipeline.connectors.consent import begin_consent, finish_consent, prov
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import memory_limiter
-from sync_pipeline.connectors.profile import Profile, load_profile
+from sync_pipeline.connectors.profile import Profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 from sync_pipeline.connectors.transport import Limits
 from sync_pipeline.connectors.window import Window

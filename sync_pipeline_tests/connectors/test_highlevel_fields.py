@@ -9,7 +9,7 @@ import pytest
 
 from sync_pipeline.connectors.highlevel.fields import Properties
 from sync_pipeline.connectors.highlevel.profile import HighLevelProfile
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.mapping.canonical import canonical_target
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.mapping.spec import EntitySpec, Field

@@ -17,7 +17,7 @@ from sync_pipeline import webhooks
 from sync_pipeline.connectors.consent import begin_consent
 from sync_pipeline.connectors.highlevel.account import HighLevel
 from sync_pipeline.connectors.highlevel.tokens import installed_locations
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.token_endpoint import TokenEndpoint, TokenLost
 from sync_pipeline.console.snapshots import AUTHORIZED, CALLBACK
 from sync_pipeline.diagnose.connection_test import diagnose

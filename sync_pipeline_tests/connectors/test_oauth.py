@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 import pytest
 
 from sync_pipeline.clock import unix_time
-from sync_pipeline.connectors.profile import OAuthFacts, load_profile
+from sync_pipeline.connectors.profile import OAuthFacts
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials
 from sync_pipeline.errors import ConfigError, FatalApiError
 from sync_pipeline_tests.connectors.clients import Time, options, run, snapshots

@@ -16,7 +16,7 @@ from sync_pipeline.connectors.policy import (
     RetryTable,
     decide,
 )
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 
 JSON, EMPTY, HTML = Body.JSON, Body.EMPTY, Body.HTML
 

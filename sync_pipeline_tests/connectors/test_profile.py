@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.connectors.profile import load_profile, parse_profile
+from sync_pipeline.connectors.profile_files import load_profile, parse_profile
 from sync_pipeline.errors import ConfigError
 
 GENERIC = Path(load_profile.__code__.co_filename).with_name("profiles") / "generic.yaml"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sync_pipeline.connectors.ports import Outcome
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 from sync_pipeline.connectors.snapshots.source import SnapshotsSource
 from sync_pipeline.connectors.window import Window

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.connectors.profile import BUILT_IN
+from sync_pipeline.connectors.profile_files import BUILT_IN
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.rejects import Reject, list_rejects
 from sync_pipeline.store.scope import draw

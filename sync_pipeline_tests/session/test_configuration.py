@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.connectors.profile import Profile, load_profile
+from sync_pipeline.connectors.profile import Profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.configuration import configuration_fingerprint, former_fingerprint

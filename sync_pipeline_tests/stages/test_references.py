@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_pipeline.connectors.profile import BUILT_IN
+from sync_pipeline.connectors.profile_files import BUILT_IN
 from sync_pipeline.stages.batch import Days, Options
 from sync_pipeline.stages.preview import preview
 from sync_pipeline.store.rejects import list_rejects

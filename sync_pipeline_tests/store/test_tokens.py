@@ -31,7 +31,7 @@ USER_OF_THE_PAIR = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from sync_pipeline.connectors.limiter import memory_limiter
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
 from sync_pipeline.errors import SyncError

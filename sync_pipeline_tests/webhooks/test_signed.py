@@ -14,7 +14,7 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.store.audit import changes
 from sync_pipeline.store.credentials import SIGNED
 from sync_pipeline.store.events import DELIVERIES_KEPT, mark_attempt, seen_deliveries

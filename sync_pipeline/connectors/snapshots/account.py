@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync_pipeline.connectors.ports import ConnectedSystem
-from sync_pipeline.connectors.profile import load_profile
+from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.settings import Settings
 
 

@@ -17,7 +17,8 @@ from sync_pipeline.connectors.oauth import ClientCredentials, Credential, Header
 from sync_pipeline.connectors.paging import Record, ahead, as_record, by_cursor, rows_of
 from sync_pipeline.connectors.policy import Origin, SecretPlace
 from sync_pipeline.connectors.ports import Outcome
-from sync_pipeline.connectors.profile import BaseProfile, OAuthFacts, Profile, needs_another
+from sync_pipeline.connectors.profile import BaseProfile, OAuthFacts, Profile
+from sync_pipeline.connectors.profile_files import needs_another
 from sync_pipeline.connectors.snapshots.source import SnapshotsSource, project_figures
 from sync_pipeline.connectors.snapshots.target import SnapshotsTarget
 from sync_pipeline.connectors.token_endpoint import TokenEndpoint
