@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 TESTS = Path(__file__).parent
 PACKAGE = TESTS.parent / "sync_pipeline"
@@ -62,6 +65,33 @@ def test_only_hosting_imports_what_dagster_keeps_to_itself() -> None:
         if name.startswith("dagster") and any(part.startswith("_") for part in name.split("."))
     ]
     assert found == []
+
+
+def test_there_is_no_import_cycle() -> None:
+    """None that imports within functions hide either: those are for what start-up does not need."""
+    modules = {".".join(path.relative_to(TESTS.parent).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    graph = {
+        module: {
+            name if name in modules else name.rpartition(".")[0]
+            for name in _imported(_without_types(path))
+            if name.startswith(PACKAGE.name)
+        }
+        for module, path in modules.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"Move what both sides need to where both may import it: {' <- '.join(error.args[1])}")
+
+
+def _without_types(path: Path) -> ast.Module:
+    """A module without what it imports for annotations alone."""
+    tree = ast.parse(path.read_text())
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    return tree
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
