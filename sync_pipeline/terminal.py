@@ -152,12 +152,17 @@ def with_schema(value: Any) -> Any:
     return {"schema": _style.schema, **value} if isinstance(value, dict) and _style.schema else value
 
 
-def emit(is_json: bool, document: Any, sentence: str) -> None:
-    """What came of a command: a JSON document where that is asked for, else a sentence."""
+def emit(is_json: bool, document: Any, shown: str | Callable[[], object]) -> None:
+    """The result of a command: a JSON document where that is asked for, else a sentence or what a function prints.
+
+    A document that costs something is a function, too.
+    """
     if is_json:
-        as_json(document)
+        as_json(document() if callable(document) else document)
+    elif callable(shown):
+        shown()
     else:
-        say(sentence)
+        say(shown)
 
 
 def compact(value: Any) -> str:
@@ -184,12 +189,15 @@ def table(
     *,
     optional: Sequence[str] = (),
     decimals: int | None = None,
+    empty: str = "",
 ) -> None:
-    """Rows as a table; numbers to the right, ``optional`` columns only where one is not zero, nothing for no rows.
+    """Rows as a table; numbers to the right, ``optional`` columns only where one is not zero; for no rows the hint ``empty``.
 
     ``decimals`` rounds fractions for people. Where not every figure and word has room, each row is a block of lines.
     """
     if not rows:
+        if empty:
+            hint(empty)
         return
     if not out.is_terminal:
         _lines(title, rows, list(columns or rows[0]))
@@ -329,9 +337,10 @@ def clear() -> None:
     out.clear()
 
 
-def say(text: str) -> None:
-    """The result of a command in one line."""
-    out.print(runnable(text), soft_wrap=True)
+def say(*lines: str) -> None:
+    """The result of a command in one line, or a few."""
+    for text in lines:
+        out.print(runnable(text), soft_wrap=True)
 
 
 def hint(text: str) -> None:

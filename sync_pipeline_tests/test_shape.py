@@ -22,6 +22,12 @@ what is noted of writes that were answered next to one that failed; what automat
 cannot leave the scope of their name, and are exchanged or left; rejects, missing and differing records staged in the database; polls that
 find what became invalid; what pages ask of a system by its settings."""
 MOST_PARAMETERS = 7
+ONLY_DOCUMENTS = {
+    "rejects.py:rejects_retry": "before an error, where people read the error alone",
+    "state.py:check": "people have read each finding when it was made",
+    "support_bundle.py:support_bundle": "people get a file instead",
+}
+"""Commands that print a JSON document where people read nothing, or have read it already."""
 
 
 def functions() -> Iterator[tuple[str, int]]:
@@ -41,6 +47,20 @@ def _parameters(arguments: ast.arguments) -> list[str]:
 def test_no_function_has_many_parameters() -> None:
     """More than seven belong into an object; what a dataclass generates is not counted."""
     assert [name for name, count in functions() if count > MOST_PARAMETERS] == []
+
+
+def test_a_command_prints_its_document_or_what_people_read_with_emit() -> None:
+    """Which of the two is one branch, in ``terminal.emit``."""
+    callers = {
+        f"{path.name}:{function.name}"
+        for path in (PACKAGE / "cli").glob("*.py")
+        for function in ast.walk(ast.parse(path.read_text()))
+        if isinstance(function, ast.FunctionDef)
+        if any(
+            isinstance(node, ast.Attribute) and ast.unparse(node) == "terminal.as_json" for node in ast.walk(function)
+        )
+    }
+    assert callers == ONLY_DOCUMENTS.keys()
 
 
 def test_a_class_name_has_one_meaning() -> None:

@@ -17,16 +17,17 @@ from sync_pipeline.alerts import destinations
 from sync_pipeline.alerts.configuration import configured
 from sync_pipeline.alerts.current import Alert, acknowledge, alert_named, open_alerts, refresh_alerts, silence
 from sync_pipeline.alerts.evaluation import compute_figures
-from sync_pipeline.alerts.kinds import KINDS, severity_of, title_of_row
+from sync_pipeline.alerts.kinds import KINDS, AlertKind, severity_of, title_of_row
 from sync_pipeline.alerts.rules import Rule, ready_made
 from sync_pipeline.alerts.sending import send_alerts
 from sync_pipeline.alerts.subscriptions import Subscription
 from sync_pipeline.cli.exit_codes import ExitCode
 from sync_pipeline.cli.opening import reading
-from sync_pipeline.cli.options import json_option, may_ask
-from sync_pipeline.cli.questions import SecretSource, secret_options
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.questions import SecretSource, require_prompts, secret_options
 from sync_pipeline.console.sign_in_links import running_url
 from sync_pipeline.session.session import Session, open_session
+from sync_pipeline.settings import Settings
 from sync_pipeline.setup.alert_rules import export_rules, in_force
 from sync_pipeline.setup.service import SetupService, actor
 from sync_pipeline.store.alerts import FIGURE, AlertKey, AlertRow, recent_rows
@@ -50,16 +51,18 @@ def alerts_list(every: bool, as_json: bool) -> None:
     """List the open alerts, worst first."""
     with _opened() as session:
         refresh_alerts(session)
-        found = [] if every else [alert_document(alert) for alert in open_alerts(session)]
-        found = found or [_row(row) for row in (recent_rows(session.store, session.pair) if every else ())]
-    if as_json:
-        terminal.as_json({"alerts": found})
-        return
-    terminal.table("Alerts", [{**row, "what": row["title"]} for row in found], COLUMNS)
-    for row in found if not every else ():
+        if every:
+            found = [_row(row) for row in recent_rows(session.store, session.pair)]
+        else:
+            found = [alert_document(alert) for alert in open_alerts(session)]
+    terminal.emit(as_json, {"alerts": found}, lambda: _list(found, with_details=not every))
+
+
+def _list(found: list[dict[str, Any]], *, with_details: bool) -> None:
+    rows = [{**row, "what": row["title"]} for row in found]
+    terminal.table("Alerts", rows, COLUMNS, empty="Nothing needs attention.")
+    for row in found if with_details else ():
         terminal.hint(f"{row['alert']}: {row['detail']}")
-    if not found:
-        terminal.hint("Nothing needs attention.")
 
 
 @alerts.command("show")
@@ -106,39 +109,24 @@ def alerts_rules(as_yaml: bool, as_json: bool) -> None:
             raise click.UsageError("--yaml and --json are two forms of the same: give one of them.")
         sys.stdout.write(export_rules(settings))
         return
-    rows = [
-        {
-            "kind": name,
-            "severity": kind.severity,
-            "opened_by": kind.opened_by,
-            "resolved_by": kind.resolved_by,
-            "sent_after_minutes": int(kind.lasting.total_seconds()) // 60,
-        }
-        for name, kind in KINDS.items()
-    ]
-    figures = [_rule_document(rule) for rule in found.rules]
-    offered = [_rule_document(rule) for rule in ready_made().values()]
-    subscribed = [_subscription_document(each) for each in found.subscriptions]
-    if as_json:
-        file = str(settings.alert_rules_file) if settings.alert_rules_file else None
-        yours = {
-            "in_force": "file" if file else "set-up",
-            "file": file,
-            "figures": figures,
-            "subscriptions": subscribed,
-        }
-        terminal.as_json({"rules": rows, "ready_made": offered, **yours})
-        return
-    terminal.table("Kinds of alerts", rows, optional=("sent_after_minutes",))
-    if figures:
-        terminal.table("Your rules on figures", figures, RULE_COLUMNS)
-    else:
-        terminal.hint(
-            f"There are no rules on figures. Ready-made are {', '.join(ready_made())} (docs/figure-alerts.md)."
-        )
-    if subscribed:
-        shown = [{**row, "to": ", ".join(row["to"]) or "all destinations"} for row in subscribed]
-        terminal.table("Your subscriptions", shown, SUBSCRIPTION_COLUMNS)
+    file = str(settings.alert_rules_file) if settings.alert_rules_file else None
+    document = {
+        "rules": [_kind_document(name, kind) for name, kind in KINDS.items()],
+        "ready_made": [_rule_document(rule) for rule in ready_made().values()],
+        "in_force": "file" if file else "set-up",
+        "file": file,
+        "figures": [_rule_document(rule) for rule in found.rules],
+        "subscriptions": [_subscription_document(each) for each in found.subscriptions],
+    }
+    terminal.emit(as_json, document, lambda: _show_rules(document, settings))
+
+
+def _show_rules(found: dict[str, Any], settings: Settings) -> None:
+    none = f"There are no rules on figures. Ready-made are {', '.join(ready_made())} (docs/figure-alerts.md)."
+    terminal.table("Kinds of alerts", found["rules"], optional=("sent_after_minutes",))
+    terminal.table("Your rules on figures", found["figures"], RULE_COLUMNS, empty=none)
+    subscribed = [{**row, "to": ", ".join(row["to"]) or "all destinations"} for row in found["subscriptions"]]
+    terminal.table("Your subscriptions", subscribed, SUBSCRIPTION_COLUMNS)
     terminal.hint(in_force(settings))
 
 
@@ -160,12 +148,8 @@ def alerts_destinations(as_json: bool) -> None:
     """List where alerts are sent. Addresses are not shown."""
     with SetupService(actor("terminal")).vault() as vault:
         rows = [asdict(row) for row in destinations.destinations(vault)]
-    if as_json:
-        terminal.as_json({"destinations": rows})
-        return
-    terminal.table("Destinations", rows)
-    if not rows:
-        terminal.hint("Alerts are sent nowhere: `sync-pipeline alerts add NAME` adds a destination.")
+    none = "Alerts are sent nowhere: `sync-pipeline alerts add NAME` adds a destination."
+    terminal.emit(as_json, {"destinations": rows}, lambda: terminal.table("Destinations", rows, empty=none))
 
 
 @alerts.command("add")
@@ -175,9 +159,8 @@ def alerts_destinations(as_json: bool) -> None:
 def alerts_add(name: str, stdin: bool, file: Path | None, env: str, as_json: bool) -> None:
     """Add a destination, or replace its address. The address is one of Apprise, and is asked for: it is a secret."""
     source = SecretSource(stdin, file, env)
-    if not source.is_named and (as_json or not may_ask()):
-        option = "--json" if as_json else "--no-input"
-        raise click.UsageError(f"{option} asks nothing: say where the address is (--stdin, --file or --env).")
+    if not source.is_named:
+        require_prompts(as_json, "say where the address is (--stdin, --file or --env)")
     address = source.read() or click.prompt(f"Address of {name}", hide_input=True)
     setup = SetupService(actor("terminal"))
     with setup.vault() as vault:
@@ -218,11 +201,13 @@ def _opened() -> Iterator[Session]:
 
 
 def _show(alert: Alert, as_json: bool) -> None:
-    if as_json:
-        terminal.as_json(alert_document(alert))
-        return
-    terminal.table(f"Alert {alert.name}", [{**alert_document(alert), "what": alert.title}], COLUMNS)
-    terminal.say(alert.detail)
+    document = alert_document(alert)
+
+    def show() -> None:
+        terminal.table(f"Alert {alert.name}", [{**document, "what": alert.title}], COLUMNS)
+        terminal.say(alert.detail)
+
+    terminal.emit(as_json, document, show)
 
 
 def alert_document(alert: Alert) -> dict[str, Any]:
@@ -238,6 +223,16 @@ def _about(key: AlertKey) -> dict[str, str | None]:
     if key.kind == FIGURE:
         return {"kind": key.kind, "entity": None, "system": None, "rule": key.entity}
     return {"kind": key.kind, "entity": key.entity or None, "system": key.system or None, "rule": None}
+
+
+def _kind_document(name: str, kind: AlertKind) -> dict[str, Any]:
+    return {
+        "kind": name,
+        "severity": kind.severity,
+        "opened_by": kind.opened_by,
+        "resolved_by": kind.resolved_by,
+        "sent_after_minutes": int(kind.lasting.total_seconds()) // 60,
+    }
 
 
 def _rule_document(rule: Rule) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.compare import counts_row
+from sync_pipeline.cli.compare import counts_row, first_rows
 from sync_pipeline.cli.exit_codes import ExitCode, worst
 from sync_pipeline.cli.opening import prepared
 from sync_pipeline.cli.options import OPTIONAL_COLUMNS, json_option
@@ -22,8 +22,6 @@ from sync_pipeline.stages.plan_file import read_plan
 from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.syncs import Cause
 
-SHOWN = 50
-"""Records in a table that people read; `--json` has all."""
 NAMED = 5
 """Those that a message names."""
 
@@ -51,10 +49,7 @@ def apply(file: Path, skip_changed: bool, read_target: bool, as_json: bool) -> N
             found = carry_out(
                 session, plan, skip_changed=skip_changed, read_target=read_target, run_id=f"apply-{uuid4()}"
             )
-    if as_json:
-        terminal.as_json(_document(found, cost))
-    else:
-        _tables(found, skip_changed=skip_changed)
+    terminal.emit(as_json, lambda: _document(found, cost), lambda: _tables(found, skip_changed=skip_changed))
     problems = [ExitCode.FAILED] if found.changed or found.left else []
     sys.exit(worst([*problems, *([ExitCode.HELD] if found.held else [])]))
 
@@ -67,12 +62,11 @@ def _document(found: Applied, cost: Cost) -> dict[str, Any]:
 
 def _tables(found: Applied, *, skip_changed: bool) -> None:
     counts = [counts_row(name, asdict(figures)) for name, figures in found.counts.items()]
-    if counts:
-        terminal.table("Applied", counts, optional=OPTIONAL_COLUMNS)
-    _rows("Changed since", [asdict(one) for one in found.changed])
-    _rows("Not written", [asdict(one) for one in found.left])
+    terminal.table("Applied", counts, optional=OPTIONAL_COLUMNS)
+    first_rows("Changed since", [asdict(one) for one in found.changed])
+    first_rows("Not written", [asdict(one) for one in found.left])
     held = [{"entity": name, "id": key} for name, records in found.held.items() for key in records]
-    _rows("Held until approved", held)
+    first_rows("Held until approved", held)
     for reason in sorted({reason for records in found.held.values() for reason in records.values()}):
         terminal.warning(f"Held: {reason}")
     if found.changed:
@@ -82,9 +76,3 @@ def _tables(found: Applied, *, skip_changed: bool) -> None:
         what = "These were not written, because" if found.written else "Nothing was written, because"
         terminal.problem(f"{what} {differ}{'' if skip_changed else ', or write the others with --skip-changed'}.")
     terminal.hint(f"{found.written:,} written, {found.already:,} already as the file says.")
-
-
-def _rows(title: str, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        some = f" (the first {SHOWN} of {len(rows)}; --json lists all)" if len(rows) > SHOWN else ""
-        terminal.table(f"{title}{some}", rows[:SHOWN])

@@ -41,9 +41,10 @@ def approvals_list(entity: str | None, every: bool, as_json: bool) -> None:
     if entity:
         must_exist(specs_of(setup.settings()), [entity])
     found = [request for request in requests(setup, every=every) if entity in (None, request.approval.entity)]
-    if as_json:
-        terminal.as_json({"approvals": [document(request) for request in found]})
-        return
+    terminal.emit(as_json, _documents(found), lambda: _list(found))
+
+
+def _list(found: Sequence[Any]) -> None:
     terminal.table("Approvals", [_row(request) for request in found], COLUMNS)
     terminal.hint("`sync-pipeline approvals show ID` names the records." if found else "Nothing is held.")
 
@@ -57,9 +58,14 @@ def approvals_show(approval_id: str, as_json: bool) -> None:
     found = request_of(setup, _number(setup, approval_id), limit=PAGE if as_json else SHOWN_LINES)
     if found is None:
         raise _unknown(setup, approval_id)
-    if as_json:
-        terminal.as_json({**document(found), "records": [line._asdict() for line in _lines(setup, found)]})
-        return
+    terminal.emit(
+        as_json,
+        lambda: {**document(found), "records": [line._asdict() for line in _lines(setup, found)]},
+        lambda: _show(approval_id, found),
+    )
+
+
+def _show(approval_id: str, found: Any) -> None:
     terminal.table(f"Request {approval_id}", [_row(found)], COLUMNS)
     names = {line.source_id: found.labels.get((found.approval.entity, line.source_id), "") for line in found.lines}
     rows = [
@@ -111,9 +117,10 @@ def _unknown(setup: SetupService, word: str) -> ConfigError:
 def _decide(words: Sequence[str], decision: Any, as_json: bool) -> None:
     setup = SetupService(actor("terminal"))
     found = [decide(setup, approval_id, decision) for approval_id in [_number(setup, word) for word in words]]
-    if as_json:
-        terminal.as_json({"approvals": [document(request) for request in found]})
-        return
+    terminal.emit(as_json, _documents(found), lambda: _say_decided(found, decision))
+
+
+def _say_decided(found: Sequence[Any], decision: str) -> None:
     for request in found:
         until = f"until {terminal.moment(request.approval.expires_at)}" if request.approval.expires_at else ""
         what = f"{request.heading} is {decision}"
@@ -137,6 +144,10 @@ def document(request: Any) -> dict[str, Any]:
         "state": request.state,
         "title": request.title,
     }
+
+
+def _documents(found: Sequence[Any]) -> dict[str, Any]:
+    return {"approvals": [document(request) for request in found]}
 
 
 def _row(request: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -32,13 +33,12 @@ def trail(limit: int, as_json: bool) -> None:
     """List who changed what of the set-up. The newest change comes first."""
     with SetupService(actor("terminal")).store() as store:
         rows = [asdict(change) for change in changes(store, limit)]
-    if as_json:
-        terminal.as_json({"changes": rows})
-        return
-    terminal.table("Audit", rows)
-    if not rows:
-        terminal.hint("Nothing was changed yet.")
-    elif len(rows) == limit:
+    terminal.emit(as_json, {"changes": rows}, lambda: _show_changes(rows, limit))
+
+
+def _show_changes(rows: list[dict[str, Any]], limit: int) -> None:
+    terminal.table("Audit", rows, empty="Nothing was changed yet.")
+    if len(rows) == limit:
         terminal.hint(f"These are the newest {limit}; --limit shows more.")
 
 
@@ -57,13 +57,12 @@ def deliveries(entity: str | None, run_id: str | None, source_id: str | None, li
         limit = limit or (None if run_id or source_id else SHOWN_DELIVERIES)
         found = recent(session.store, session.pair, entity=entity, source_id=source_id, run_id=run_id, limit=limit)
         rows = with_names(session, [asdict(row) for row in found])
-    if as_json:
-        terminal.as_json({"deliveries": rows})
-        return
+    terminal.emit(as_json, {"deliveries": rows}, lambda: _show_deliveries(rows))
+
+
+def _show_deliveries(rows: list[dict[str, Any]]) -> None:
     lines = [{**row, "outcome": row["outcome"] or row["phase"]} for row in rows]
     columns = NARROW_DELIVERIES if terminal.out.width < WIDE else (*NARROW_DELIVERIES, "target_id", "reason")
     if terminal.out.is_terminal and terminal.out.width >= WIDE:  # what scripts read stays unchanged
         columns = ("at", "name", *columns[1:])
-    terminal.table("Deliveries", lines, columns, optional=("name",))
-    if not rows:
-        terminal.hint("Nothing was sent.")
+    terminal.table("Deliveries", lines, columns, optional=("name",), empty="Nothing was sent.")

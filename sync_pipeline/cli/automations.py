@@ -34,10 +34,8 @@ def automations() -> None:
 def automations_list(as_json: bool) -> None:
     """List automations, and what they made in a week."""
     found = list_automations(SetupService(actor("terminal")))
-    if as_json:
-        terminal.as_json({"automations": [_document(one) for one in found]})
-        return
-    terminal.table("Automations", [_row(one) for one in found], COLUMNS)
+    document = {"automations": [_document(one) for one in found]}
+    terminal.emit(as_json, document, lambda: terminal.table("Automations", [_row(one) for one in found], COLUMNS))
 
 
 @automations.command("show")
@@ -46,9 +44,10 @@ def automations_list(as_json: bool) -> None:
 def automations_show(name: str, as_json: bool) -> None:
     """Show one automation, with what it asks for."""
     one = show_automation(SetupService(actor("terminal")), name)
-    if as_json:
-        terminal.as_json(_document(one))
-        return
+    terminal.emit(as_json, _document(one), lambda: _show(one))
+
+
+def _show(one: Automation) -> None:
     rows = [{"field": "what it does", "value": one.sentence}, {"field": "description", "value": one.description}]
     rows += [{"field": name, "value": str(value)} for name, value in _row(one).items() if name not in ("name", "does")]
     rows += [{"field": "operation", "value": one.operation}, {"field": "reads", "value": one.source}]
@@ -56,7 +55,7 @@ def automations_show(name: str, as_json: bool) -> None:
         {"field": ask.field, "value": f"{'(not set)' if ask.value is None else ask.value}: {ask.says}"}
         for ask in one.asks
     ]
-    terminal.table(name, rows, ("field", "value"))
+    terminal.table(one.name, rows, ("field", "value"))
 
 
 @automations.command("on")
@@ -76,13 +75,12 @@ def automations_on(name: str, values: Sequence[str], backfill: bool, yes: bool, 
     count = switch_on(setup, name, given, backfill=backfill)
     what = "included in the next syncs" if backfill else "left alone"
     was_on = f"{name} was on already" + (", and has new values." if given else ".")
-    terminal.emit(
-        as_json,
-        {"name": name, "on": True, "existing": count, "backfill": backfill},
-        was_on if is_on else f"{name} is on. Existing records {what}: {count:,}.",
-    )
-    if not as_json:
+
+    def show() -> None:
+        terminal.say(was_on if is_on else f"{name} is on. Existing records {what}: {count:,}.")
         terminal.hint("A Dagster that is running shows it once its code location is reloaded.")
+
+    terminal.emit(as_json, {"name": name, "on": True, "existing": count, "backfill": backfill}, show)
 
 
 @automations.command("off")

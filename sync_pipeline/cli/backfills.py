@@ -60,13 +60,10 @@ def backfills_list(as_json: bool) -> None:
     with _opened() as here:
         graph = build(here.settings).resolve_asset_graph()
         found = listed(here.instance, here.session, graph, utc_now())
-    if as_json:
-        terminal.as_json({"backfills": [one.document for one in found]})
-        return
     rows = [{name: getattr(one, name) for name in COLUMNS} for one in found]
-    terminal.table("Backfills", rows, COLUMNS)
-    if not found:
-        terminal.hint("There is no backfill. `sync-pipeline backfill` starts one.")
+    none = "There is no backfill. `sync-pipeline backfill` starts one."
+    document = {"backfills": [one.document for one in found]}
+    terminal.emit(as_json, document, lambda: terminal.table("Backfills", rows, COLUMNS, empty=none))
 
 
 @backfills.command("pause")
@@ -126,7 +123,5 @@ def _requests(session: Session, backfill_id: str) -> list[int]:
 
 def _say(as_json: bool, done: str, backfill_id: str) -> None:
     document: dict[str, Any] = {"success": True, "backfill_id": backfill_id, "action": done}
-    if as_json:
-        terminal.as_json(document)
-    else:
-        terminal.notice(f"The backfill {backfill_id} is {done}. `sync-pipeline backfills list` shows its progress.")
+    said = f"The backfill {backfill_id} is {done}. `sync-pipeline backfills list` shows its progress."
+    terminal.emit(as_json, document, lambda: terminal.notice(said))

@@ -42,7 +42,7 @@ SHOWN_CHANGES = 10
 """Changes of each entity in the table that people read."""
 CHANGE_COLUMNS = ("action", "name", "record", "fields")
 SHOWN = 50
-"""Differences in the table that people read."""
+"""Rows of a table that people read; `--json` has all."""
 
 
 @click.command()
@@ -221,6 +221,12 @@ def counts_row(entity: str, counts: Mapping[str, int]) -> dict[str, Any]:
     return {"entity": entity, "read": counts["extracted"], **{k: v for k, v in counts.items() if k != "extracted"}}
 
 
+def first_rows(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print the first rows of what may be a long list."""
+    some = f" (the first {SHOWN} of {len(rows)}; --json lists all)" if len(rows) > SHOWN else ""
+    terminal.table(f"{title}{some}", rows[:SHOWN])
+
+
 def _action(change: Any) -> str:
     word = change.action if change.action == "unconfirmed" else change.kind
     return f"{word}, held" if change.held else word
@@ -271,14 +277,11 @@ def verify(
             compare(session, spec, days if spec.partitioned else None, repair=repair, options=options)
             for spec in map(session.specs.__getitem__, entities)
         ]
-    if as_json:
-        _verdicts_json(verdicts)
-    else:
-        _verdicts_tables(verdicts, repair=repair)
+    terminal.emit(as_json, lambda: _verdicts_document(verdicts), lambda: _verdicts_tables(verdicts, repair=repair))
     sys.exit(worst(codes_of(verdicts)))
 
 
-def _verdicts_json(verdicts: Sequence[Any]) -> None:
+def _verdicts_document(verdicts: Sequence[Any]) -> dict[str, Any]:
     entities = {
         v.entity: {
             **v.figures,
@@ -289,14 +292,12 @@ def _verdicts_json(verdicts: Sequence[Any]) -> None:
         }
         for v in verdicts
     }
-    terminal.as_json({"in_sync": all(v.in_sync for v in verdicts), "entities": entities})
+    return {"in_sync": all(v.in_sync for v in verdicts), "entities": entities}
 
 
 def _verdicts_tables(verdicts: Sequence[Any], *, repair: bool) -> None:
     show_verdicts(verdicts)
-    rows = [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences]
-    some = f" (the first {SHOWN} of {len(rows)}; --json lists all)" if len(rows) > SHOWN else ""
-    terminal.table(f"Differences{some}", rows[:SHOWN])
+    first_rows("Differences", [{"entity": v.entity, **asdict(d)} for v in verdicts for d in v.differences])
     for held_back in filter(None, (v.held_back for v in verdicts)):
         terminal.problem(held_back)
     for held in (held for v in verdicts for held in v.held):

@@ -28,9 +28,10 @@ def completion(ctx: click.Context, shell: str, as_json: bool) -> None:
     kind = get_completion_class(shell)
     assert kind is not None  # noqa: S101  # the choices are those that click has
     found = kind(ctx.find_root().command, {}, "sync-pipeline", VARIABLE).source()
-    if as_json:
-        terminal.as_json({"shell": shell, "script": found})
-        return
-    if sys.stdout.isatty():
-        terminal.notice(FILES[shell])
-    sys.stdout.write(found)
+
+    def show() -> None:
+        if sys.stdout.isatty():
+            terminal.notice(FILES[shell])
+        sys.stdout.write(found)
+
+    terminal.emit(as_json, {"shell": shell, "script": found}, show)

@@ -39,14 +39,16 @@ def connections_show(system: str, as_json: bool) -> None:
 
 
 def _show(found: list[SystemConnection], as_json: bool) -> None:
-    if as_json:
-        terminal.as_json({"connections": [asdict(one) for one in found]})
-        return
-    terminal.table("Connections", [asdict(one) for one in found], optional=("workspace", "since", "detail"))
-    if any(one.state == "not set up" for one in found):
-        terminal.hint("`sync-pipeline init` connects what is not set up.")
-    else:
-        terminal.hint("`sync-pipeline check` tests both with requests.")
+    rows = [asdict(one) for one in found]
+
+    def show() -> None:
+        terminal.table("Connections", rows, optional=("workspace", "since", "detail"))
+        if any(one.state == "not set up" for one in found):
+            terminal.hint("`sync-pipeline init` connects what is not set up.")
+        else:
+            terminal.hint("`sync-pipeline check` tests both with requests.")
+
+    terminal.emit(as_json, {"connections": rows}, show)
 
 
 @connections.command("disconnect")
@@ -59,8 +61,5 @@ def disconnect(system: str, yes: bool, as_json: bool) -> None:
     since = setup.revision()
     confirm(f"Forget {system} and all its secrets?", yes=yes, as_json=as_json)
     forget(setup, system, since=since)
-    terminal.emit(
-        as_json,
-        {"disconnected": system},
-        f"{system} is disconnected, and its secrets are deleted. `sync-pipeline init` connects it again.",
-    )
+    said = f"{system} is disconnected, and its secrets are deleted. `sync-pipeline init` connects it again."
+    terminal.emit(as_json, {"disconnected": system}, said)

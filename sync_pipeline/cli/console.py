@@ -41,21 +41,22 @@ def console_serve(host: str, port: int, dagster_port: int | None, as_json: bool)
     """Serve the console until Ctrl-C. It is reachable from this machine, or through your reverse proxy at SYNC_PUBLIC_URL."""
 
     def ready(found: RunningConsole) -> None:
-        if as_json:
-            terminal.as_json({"url": found.url, "link": found.link()})
-        else:
-            terminal.say(f"Console: {found.url}")
-            if found.console.site.origin:
-                # Its output is collected where more people read it than may sign in.
-                terminal.say(f"Listening on {found.address} for the proxy")
-                terminal.say("`sync-pipeline console link` prints a link that signs in once.")
-            else:
-                terminal.say(f"Sign in once with {found.link()}")
-            terminal.say("Ctrl-C ends it.")
+        terminal.emit(as_json, lambda: {"url": found.url, "link": found.link()}, lambda: _announce(found))
         sys.stdout.flush()
 
     with until_asked(), prepared():
         serve(*_console(port, dagster_port, host=host), ready)
+
+
+def _announce(found: RunningConsole) -> None:
+    terminal.say(f"Console: {found.url}")
+    if found.console.site.origin:
+        # Its output is collected where more people read it than may sign in.
+        terminal.say(f"Listening on {found.address} for the proxy")
+        terminal.say("`sync-pipeline console link` prints a link that signs in once.")
+    else:
+        terminal.say(f"Sign in once with {found.link()}")
+    terminal.say("Ctrl-C ends it.")
 
 
 @console.command("open")

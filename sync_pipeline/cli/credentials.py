@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from sync_pipeline import terminal
-from sync_pipeline.cli.options import json_option, may_ask
-from sync_pipeline.cli.questions import SecretSource, secret_options
+from sync_pipeline.cli.options import json_option
+from sync_pipeline.cli.questions import SecretSource, require_prompts, secret_options
 from sync_pipeline.setup.rotation import NAMES, encrypt_again, held, remove, retire, rotate
 from sync_pipeline.setup.service import SetupService, actor
 
@@ -26,25 +26,21 @@ def credentials() -> None:
 @json_option
 def credentials_list(as_json: bool) -> None:
     """List the stored secrets. What each is for, whether it is in use, and whether an old one is kept as a fallback."""
-    rows = [
+    found = [
         {
             "name": row.name,
             "where": row.where,
-            "in_use": "yes" if row.in_use else "",
-            "fallback": "yes" if row.fallback else "",
+            "in_use": row.in_use,
+            "fallback": row.fallback,
             "key": row.key_id,
             "changed": row.updated_at,
         }
         for row in held(SetupService(actor("terminal")))
     ]
-    if as_json:
-        terminal.as_json(
-            {"credentials": [{**row, "in_use": bool(row["in_use"]), "fallback": bool(row["fallback"])} for row in rows]}
-        )
-        return
-    terminal.table("Stored secrets", rows)
-    if not rows:
-        terminal.hint("No secret is stored.")
+    flags = ("in_use", "fallback")
+    rows = [{**row, **{name: "yes" if row[name] else "" for name in flags}} for row in found]
+    none = "No secret is stored."
+    terminal.emit(as_json, {"credentials": found}, lambda: terminal.table("Stored secrets", rows, empty=none))
 
 
 @credentials.command("rotate")
@@ -57,20 +53,15 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
     The secret of an OAuth client that acts for a person is tried with the next refresh.
     """
     source = SecretSource(stdin, file, env)
-    if not source.is_named and (as_json or not may_ask()):
-        option = "--json" if as_json else "--no-input"
-        raise click.UsageError(f"{option} asks nothing: say where the new secret is (--stdin, --file or --env).")
+    if not source.is_named:
+        require_prompts(as_json, "say where the new secret is (--stdin, --file or --env)")
     if not source.is_named and not sys.stdin.isatty():
         terminal.notice(f"The new {name} is read from standard input.")
         source = SecretSource(stdin=True)
     secret = source.read() or click.prompt(f"New {name}", hide_input=True)
     rotate(SetupService(actor("terminal")), NAMES[name], secret)
-    _report(
-        as_json,
-        "rotated",
-        name,
-        f"{name} was rotated; `sync-pipeline credentials list` shows whether an old one is left.",
-    )
+    said = f"{name} was rotated; `sync-pipeline credentials list` shows whether an old one is left."
+    terminal.emit(as_json, {"rotated": name}, said)
 
 
 @credentials.command("retire")
@@ -79,12 +70,8 @@ def credentials_rotate(name: str, stdin: bool, file: Path | None, env: str, as_j
 def credentials_retire(name: str, as_json: bool) -> None:
     """Delete the old secret kept as a fallback."""
     had = retire(SetupService(actor("terminal")), NAMES[name])
-    _report(
-        as_json,
-        "retired",
-        name if had else None,
-        f"The old {name} is forgotten." if had else f"{name} has no fallback.",
-    )
+    said = f"The old {name} is forgotten." if had else f"{name} has no fallback."
+    terminal.emit(as_json, {"retired": name if had else None}, said)
 
 
 @credentials.command("remove")
@@ -93,7 +80,8 @@ def credentials_retire(name: str, as_json: bool) -> None:
 def credentials_remove(name: str, as_json: bool) -> None:
     """Delete a stored secret. Nothing can be synced with it any more."""
     had = remove(SetupService(actor("terminal")), NAMES[name])
-    _report(as_json, "removed", name if had else None, f"{name} is forgotten." if had else f"No {name} is stored.")
+    said = f"{name} is forgotten." if had else f"No {name} is stored."
+    terminal.emit(as_json, {"removed": name if had else None}, said)
 
 
 @credentials.command("encrypt-again")
@@ -101,10 +89,5 @@ def credentials_remove(name: str, as_json: bool) -> None:
 def credentials_encrypt_again(as_json: bool) -> None:
     """Encrypt every secret with the newest key. The older keys of SYNC_ENCRYPTION_KEY can then be removed."""
     changed = encrypt_again(SetupService(actor("terminal")))
-    _report(
-        as_json, "encrypted_again", changed, f"{changed} secrets were encrypted again; the older keys can be taken out."
-    )
-
-
-def _report(as_json: bool, what: str, value: object, sentence: str) -> None:
-    terminal.emit(as_json, {what: value}, sentence)
+    said = f"{changed} secrets were encrypted again; the older keys can be taken out."
+    terminal.emit(as_json, {"encrypted_again": changed}, said)

@@ -103,9 +103,9 @@ def dev(
                 sandbox = settings.sandbox_url if settings.sandbox else None
 
                 def ready(addresses: Mapping[str, str | None]) -> None:
-                    _announce({"sandbox": sandbox, **addresses, **pages}, as_json=as_json, keys=has_keys)
-                    if not as_json:
-                        terminal.say(f"{'Logs:':<12}{log}")
+                    found = {"sandbox": sandbox, **addresses, **pages}
+                    terminal.emit(as_json, found, lambda: _announce(found, log, keys=has_keys))
+                    sys.stdout.flush()
                     if is_on_terminal and opens and pages["sign_in"]:
                         click.launch(pages["sign_in"])
 
@@ -123,8 +123,7 @@ def _keys(log: Path) -> dict[str, Callable[[], object]]:
     def show_log() -> None:
         terminal.say(f"{'Logs:':<12}{log}")
         with log.open(encoding="utf-8", errors="replace") as lines:
-            for line in deque(lines, maxlen=TAIL):
-                terminal.say(line.rstrip("\n"))
+            terminal.say(*(line.rstrip("\n") for line in deque(lines, maxlen=TAIL)))
 
     def open_console() -> None:
         place = console_link_for()
@@ -196,15 +195,9 @@ def _asked(sign_in: Any) -> Iterator[Path]:
         yield place
 
 
-def _announce(addresses: Mapping[str, str | None], *, as_json: bool, keys: bool) -> None:
-    if as_json:
-        terminal.as_json(dict(addresses))
-    else:
-        for what, url in addresses.items():
-            if url:
-                terminal.say(f"{NAMES[what] + ':':<12}{url}")
-        terminal.say(KEYS if keys else "Ctrl-C stops everything.")
-    sys.stdout.flush()
+def _announce(addresses: Mapping[str, str | None], log: Path, *, keys: bool) -> None:
+    terminal.say(*(f"{NAMES[what] + ':':<12}{url}" for what, url in addresses.items() if url))
+    terminal.say(KEYS if keys else "Ctrl-C stops everything.", f"{'Logs:':<12}{log}")
 
 
 def _keys_are_read() -> bool:

@@ -38,11 +38,7 @@ def forget(person: str, yes: bool, as_json: bool) -> None:
         with open_instance(settings) as instance:
             left = forget_person(session, instance, found)
         note(session.store, actor("terminal"), "person forgotten", shown, session.now())
-    if as_json:
-        figures = {"deleted": deleted, "kept": kept, "rejects": found.unowned}
-        terminal.as_json({"forgotten": True, **figures, "not_reached": left})
-        return
-    terminal.say(f"Removed: {shown}.")
-    terminal.say("Not reached from here:")
-    for sentence in left:
-        terminal.say(f"- {sentence}")
+    figures = {"deleted": deleted, "kept": kept, "rejects": found.unowned}
+    lines = [f"Removed: {shown}.", "Not reached from here:", *(f"- {sentence}" for sentence in left)]
+    document = {"forgotten": True, **figures, "not_reached": left}
+    terminal.emit(as_json, document, lambda: terminal.say(*lines))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -113,26 +113,28 @@ def init(no_input: bool, as_json: bool, entities: str | None, **options: Any) ->
     missing = [side.system for side in sides if side.state == "not set up"]
     has_answers = asks or any(value for name, value in options.items() if name.startswith(tuple(CONNECT)))
     unanswered = [] if has_answers else missing
-    if as_json:
-        now = setup.settings()
-        stored = {"file": str(now.setup_file), "version": now.setup_version}
-        terminal.as_json({**stored, "connections": {s.system: _connection_row(s) for s in sides}})
-        _refuse(setup, unanswered)
-        return
-    terminal.table(
-        "Connections", [{"system": side.system, **_connection_row(side)} for side in sides], optional=("detail",)
-    )
-    terminal.hint(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
+    rows = {side.system: _connection_row(side) for side in sides}
+    now = setup.settings()
+    document = {"file": str(now.setup_file), "version": now.setup_version, "connections": rows}
+    terminal.emit(as_json, document, lambda: _show_connections(setup, rows))
     _refuse(setup, unanswered)
-    terminal.hint(
-        f"Not connected yet: {' and '.join(missing)}. Run `sync-pipeline init` again, or give the options in its --help."
-        if missing
-        else f"Not finished: {' and '.join(rest)} {'is' if len(rest) == 1 else 'are'} missing. Run `sync-pipeline init` again."
-        if (rest := setup.settings().missing)
-        else "Next: `sync-pipeline prepare` makes what is needed there; then `sync-pipeline preview`."
-        if needs_preparation and not asker.asks
-        else "Next: `sync-pipeline preview` shows what a sync would do; then `sync-pipeline live on`."
-    )
+    if not as_json:
+        terminal.hint(_next_step(missing, now.missing, needs_preparation=needs_preparation and not asker.asks))
+
+
+def _show_connections(setup: SetupService, rows: Mapping[str, Mapping[str, str]]) -> None:
+    terminal.table("Connections", [{"system": name, **row} for name, row in rows.items()], optional=("detail",))
+    terminal.hint(f"Stored in the database as version {setup.revision() or 'none'}; secrets are kept encrypted.")
+
+
+def _next_step(unconnected: Sequence[str], rest: Sequence[str], *, needs_preparation: bool) -> str:
+    if unconnected:
+        return f"Not connected yet: {' and '.join(unconnected)}. Run `sync-pipeline init` again, or give the options in its --help."
+    if rest:
+        return f"Not finished: {' and '.join(rest)} {'is' if len(rest) == 1 else 'are'} missing. Run `sync-pipeline init` again."
+    if needs_preparation:
+        return "Next: `sync-pipeline prepare` makes what is needed there; then `sync-pipeline preview`."
+    return "Next: `sync-pipeline preview` shows what a sync would do; then `sync-pipeline live on`."
 
 
 def _of_one_kind(setup: SetupService, asker: Asker, options: dict[str, Any]) -> None:

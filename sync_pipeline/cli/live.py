@@ -86,12 +86,12 @@ def live_status(as_json: bool) -> None:
 
 def _turned(act: Callable[[Any], Any], as_json: bool) -> None:
     found = act(SetupService(actor("terminal")))
-    mode = found.mode
-    if as_json:
-        terminal.as_json(_document(found))
-        return
+    terminal.emit(as_json, _document(found), lambda: _show_status(found))
+
+
+def _show_status(found: LiveStatus) -> None:
     terminal.say(f"Live syncing is {'ON' if found.is_live else 'off'}.")
-    if mode is not None:
+    if (mode := found.mode) is not None:
         terminal.say(f"Mode: {mode.title} - {mode.why}.")
     if found.problem:
         terminal.warning(found.problem)
@@ -143,11 +143,12 @@ def previewed(setup: SetupService, *, sandbox: bool = False, options: Any = None
 def _show(setup: SetupService, found: Any, as_json: bool) -> NoReturn:
     """Print what a trial found, and end as the sync would."""
     passed = found.outcome == "passed"
-    if as_json:
-        terminal.as_json({"passed": passed, "outcome": found.outcome, "id": found.id, **found.report})
-    else:
+
+    def show() -> None:
         tables(found.report)
         terminal.hint(_verdict(found, read_live_status(setup).obstacle))
+
+    terminal.emit(as_json, {"passed": passed, "outcome": found.outcome, "id": found.id, **found.report}, show)
     usual = ExitCode.HELD if found.outcome == "held" else ExitCode.FAILED
     sys.exit(ExitCode.DONE if passed else worst(found.report["exit_codes"] or [usual]))
 

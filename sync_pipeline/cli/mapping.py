@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,12 @@ from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import load_specs, specs_of
 from sync_pipeline.mapping.spec import describe
 from sync_pipeline.settings import load_settings
-from sync_pipeline.setup.drafts import discard, mapping_setup, publish, read_draft, read_publication
+from sync_pipeline.setup.drafts import Draft, discard, mapping_setup, publish, read_draft, read_publication
 from sync_pipeline.setup.examples import unknown_source
 from sync_pipeline.setup.fields import (
+    BeforeAfter,
+    EntityFields,
+    TargetField,
     change_field,
     drop_field,
     entity_fields,
@@ -51,12 +54,13 @@ def mapping_show(entity: str | None, as_json: bool) -> None:
     specs = specs_of(load_settings())
     chosen = [entity] if entity else list(specs)
     must_exist(specs, chosen)
-    if as_json:
-        terminal.as_json({name: describe(specs[name]) for name in chosen})
-        return
-    for name in chosen:
-        source, target = specs[name].source.system, specs[name].target.system
-        terminal.table(f"{name}: {source} -> {target}", describe(specs[name]))
+    found = {name: describe(specs[name]) for name in chosen}
+
+    def show() -> None:
+        for name, rows in found.items():
+            terminal.table(f"{name}: {specs[name].source.system} -> {specs[name].target.system}", rows)
+
+    terminal.emit(as_json, found, show)
 
 
 @mapping.command("validate")
@@ -97,14 +101,16 @@ def mapping_test(entity: str | None, as_json: bool) -> None:
         for name in chosen
         for number, text in mismatches(specs[name], samples[name])
     ]
-    if as_json:
-        terminal.as_json({"passed": not rows, "samples": {n: len(s) for n, s in samples.items()}, "differences": rows})
-    elif rows:
-        terminal.table("Samples with another result", rows)
-        terminal.hint("Correct the mapping, or the samples in `samples/` of SYNC_MAPPINGS_DIR (docs/mapping.md).")
-    else:
-        terminal.say(f"All samples pass: {', '.join(f'{n} ({len(s)})' for n, s in samples.items())}.")
+    counts = {name: len(found) for name, found in samples.items()}
+    passed = f"All samples pass: {', '.join(f'{name} ({count})' for name, count in counts.items())}."
+    document = {"passed": not rows, "samples": counts, "differences": rows}
+    terminal.emit(as_json, document, (lambda: _show_failed(rows)) if rows else passed)
     sys.exit(ExitCode.FAILED if rows else ExitCode.DONE)
+
+
+def _show_failed(rows: list[dict[str, Any]]) -> None:
+    terminal.table("Samples with another result", rows)
+    terminal.hint("Correct the mapping, or the samples in `samples/` of SYNC_MAPPINGS_DIR (docs/mapping.md).")
 
 
 def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,9 +145,10 @@ def form_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def mapping_fields(entity: str, as_json: bool) -> None:
     """Show the fields of the source and the target. With an example of each."""
     found = entity_fields(SetupService(actor("terminal")).on_draft(), entity)
-    if as_json:
-        terminal.as_json(asdict(found))
-        return
+    terminal.emit(as_json, asdict(found), lambda: _show_fields(entity, found))
+
+
+def _show_fields(entity: str, found: EntityFields) -> None:
     if found.note:
         terminal.warning(found.note)
     terminal.table(f"{entity}: at the source", [_row(asdict(field)) for field in found.source_fields])
@@ -196,15 +203,17 @@ def mapping_try(entity: str, field: str | None, drop: str | None, as_json: bool,
     setup = SetupService(actor("terminal")).on_draft()
     form = _form(setup, entity, field, given) if field else None
     found = preview_records(setup, entity, form, drop=drop or "")
-    if as_json:
-        terminal.as_json([asdict(record) for record in found])
-        return
+    changes = bool(field or drop)
+    terminal.emit(as_json, [asdict(record) for record in found], lambda: _show_records(found, changes=changes))
+
+
+def _show_records(found: Sequence[BeforeAfter], *, changes: bool) -> None:
     if any(not record.is_real for record in found):
         terminal.warning("No records could be read from the source: these are samples.")
     for record in found:
         shown = record.changed or tuple(record.after)
         rows = [{"field": n, "before": _cell(record.before.get(n)), "after": _cell(record.after.get(n))} for n in shown]
-        terminal.table(_title(record, changing=bool(field or drop)), rows)
+        terminal.table(_title(record, changing=changes), rows)
 
 
 @mapping.command("draft")
@@ -212,15 +221,15 @@ def mapping_try(entity: str, field: str | None, drop: str | None, as_json: bool,
 def mapping_draft(as_json: bool) -> None:
     """Show the changes that are not published. They gather while live syncing is on."""
     draft = read_draft(SetupService(actor("terminal")))
-    if as_json:
-        found = [asdict(one) for one in draft.changes] if draft else []
-        terminal.as_json({"draft": draft and {"id": draft.id, "by": draft.by, "at": draft.at}, "changes": found})
-    elif draft is None:
-        terminal.say("Nothing waits to be published.")
-    else:
-        rows = [{"key": one.key, "published": _cell(one.stored), "draft": _cell(one.file)} for one in draft.changes]
-        terminal.table("Unpublished changes", rows)
-        terminal.hint("`sync-pipeline mapping publish` publishes them, `mapping discard` forgets them.")
+    found = [asdict(one) for one in draft.changes] if draft else []
+    document = {"draft": draft and {"id": draft.id, "by": draft.by, "at": draft.at}, "changes": found}
+    terminal.emit(as_json, document, (lambda: _show_draft(draft)) if draft else "Nothing waits to be published.")
+
+
+def _show_draft(draft: Draft) -> None:
+    rows = [{"key": one.key, "published": _cell(one.stored), "draft": _cell(one.file)} for one in draft.changes]
+    terminal.table("Unpublished changes", rows)
+    terminal.hint("`sync-pipeline mapping publish` publishes them, `mapping discard` forgets them.")
 
 
 @mapping.command("publish")
@@ -280,21 +289,23 @@ def _form(setup: Any, entity: str, field: str, given: dict[str, Any]) -> Any:
 def _report_change(setup: Any, entity: str, field: str, revision: str, as_json: bool) -> None:
     found = next((f for f in target_fields(setup, entity) if f.name == field), None)
     paused = not setup.drafting and is_paused(setup)
-    if as_json:
-        shown, where = asdict(found) if found else None, {"live_paused": paused, "draft": setup.drafting}
-        terminal.as_json({"entity": entity, "revision": revision, "field": shown, **where})
-    elif found is None or found.dropped:
-        terminal.say(f"{entity}.{field} is not delivered any more; what is at the target is not changed.")
-    else:
-        value = " | ".join((found.source or found.constant or "record", *found.transforms, found.function)).strip(" |")
-        own = "as changed in the set-up" if found.is_own else "as the mapping files say"
-        terminal.say(f"{entity}.{field} is now {value} ({found.type}), {own}.")
+    where = {"live_paused": paused, "draft": setup.drafting}
+    document = {"entity": entity, "revision": revision, "field": asdict(found) if found else None, **where}
+    terminal.emit(as_json, document, f"{entity}.{field} {_change(found)}.")
     if setup.drafting:
         terminal.hint(
             "It is in the draft, and live syncing continues as before. `sync-pipeline mapping publish` publishes it."
         )
     if paused:
         terminal.warning(f"Live syncing is paused: nothing is synced automatically. {GO_ON}")
+
+
+def _change(found: TargetField | None) -> str:
+    if found is None or found.dropped:
+        return "is not delivered any more; what is at the target is not changed"
+    value = " | ".join((found.source or found.constant or "record", *found.transforms, found.function)).strip(" |")
+    own = "as changed in the set-up" if found.is_own else "as the mapping files say"
+    return f"is now {value} ({found.type}), {own}"
 
 
 def _row(values: dict[str, Any]) -> dict[str, Any]:

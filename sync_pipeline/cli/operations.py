@@ -79,9 +79,14 @@ def _list(words: str, system: str | None, kind: str | None, triggers: bool, as_j
         _list_events([one for one in events() if system in (None, one.system) and _has(one, words)], as_json)
         return
     found = search(words, system=system or "", kind=kind or "")
-    if as_json:
-        terminal.as_json({"operations": [described(one) for one in found], "counts": counted(found)})
-        return
+    terminal.emit(
+        as_json,
+        lambda: {"operations": [described(one) for one in found], "counts": counted(found)},
+        lambda: _show_operations(found),
+    )
+
+
+def _show_operations(found: Sequence[Operation]) -> None:
     rows = [
         {"name": one.name, "kind": one.kind, "held": "held" if one.held else "", "what": one.title} for one in found
     ]
@@ -101,11 +106,12 @@ def _has(one: CatalogueEvent, words: str) -> bool:
 def _list_events(found: Sequence[CatalogueEvent], as_json: bool) -> None:
     wakes = _wakes()
     rows = [{"name": one.name, "system": one.system, "wakes": wakes(one.name)} for one in found]
-    if as_json:
-        terminal.as_json({"events": rows})
-        return
-    terminal.table("Events", rows)
-    terminal.hint(f"Events that wake an entity here: {sum(bool(row['wakes']) for row in rows)} of {len(rows)}.")
+
+    def show() -> None:
+        terminal.table("Events", rows)
+        terminal.hint(f"Events that wake an entity here: {sum(bool(row['wakes']) for row in rows)} of {len(rows)}.")
+
+    terminal.emit(as_json, {"events": rows}, show)
 
 
 def _wakes() -> Callable[[str], str | None]:
@@ -126,24 +132,15 @@ def operations_show(name: str, triggers: bool, as_json: bool) -> None:
         _list_events(found, as_json)
         return
     one = operation(name)
-    if as_json:
-        terminal.as_json({"operation": described(one)})
-        return
-    terminal.say(f"{one.name}: {one.title}")
-    terminal.say(f"  {one.sends}")
-    for label, value in _facts(one):
-        terminal.say(f"  {label:<10} {value}")
-    rows: list[Mapping[str, Any]] = [
-        {
-            "input": each.name,
-            "in": each.place,
-            "required": "yes" if each.required else "",
-            "type": one.words_of(each.type),
-        }
-        for each in one.inputs
-    ]
-    if rows:
-        terminal.table("Inputs", rows)
+    document = described(one)
+    terminal.emit(as_json, {"operation": document}, lambda: _show_operation(one, document["inputs"]))
+
+
+def _show_operation(one: Operation, inputs: Sequence[Mapping[str, Any]]) -> None:
+    facts = (f"  {label:<10} {value}" for label, value in _facts(one))
+    terminal.say(f"{one.name}: {one.title}", f"  {one.sends}", *facts)
+    rows = [{"input": each["name"], **each, "required": "yes" if each["required"] else ""} for each in inputs]
+    terminal.table("Inputs", rows, ("input", "in", "required", "type"))
 
 
 def _facts(one: Operation) -> list[tuple[str, str]]:
@@ -275,42 +272,48 @@ def _lines_of(request: Mapping[str, Any]) -> list[str]:
 
 def _show_request(session: Session, form: OperationCall, output: str) -> None:
     request = shown(session, form)
-    if output == "json":
-        terminal.as_json({"operation": form.operation.name, "sent": False, "request": request})
-        return
-    for line in _lines_of(request):
-        terminal.say(line)
-    terminal.hint("Not sent.")
+
+    def show() -> None:
+        terminal.say(*_lines_of(request))
+        terminal.hint("Not sent.")
+
+    terminal.emit(output == "json", {"operation": form.operation.name, "sent": False, "request": request}, show)
 
 
 def _show(form: OperationCall, result: Result, session: Session, output: str) -> None:
+    terminal.emit(
+        output == "json", lambda: _document(form, result, session), lambda: _show_result(form, result, output)
+    )
+    if result.earlier is not None and result.earlier.state in ("sent", "unknown"):
+        raise SystemExit(ExitCode.UNKNOWN_OUTCOME)
+    if result.earlier is not None and result.earlier.state == "refused":
+        raise SystemExit(ExitCode.FAILED)
+
+
+def _document(form: OperationCall, result: Result, session: Session) -> dict[str, Any]:
     earlier = result.earlier
-    if output == "json":
-        terminal.as_json(
-            {
-                "operation": form.operation.name,
-                "sent": earlier is None,
-                "request": shown(session, form),
-                "status": result.status,
-                "id": result.target_id,
-                "found_again": result.found,
-                "earlier": earlier and {"state": earlier.state, "at": earlier.at, "by": earlier.by},
-                "answer": result.data,
-            }
-        )
-    elif earlier is not None:
+    return {
+        "operation": form.operation.name,
+        "sent": earlier is None,
+        "request": shown(session, form),
+        "status": result.status,
+        "id": result.target_id,
+        "found_again": result.found,
+        "earlier": earlier and {"state": earlier.state, "at": earlier.at, "by": earlier.by},
+        "answer": result.data,
+    }
+
+
+def _show_result(form: OperationCall, result: Result, output: str) -> None:
+    if (earlier := result.earlier) is not None:
         state = {"sent": "unknown, because it was interrupted"}.get(earlier.state, earlier.state)
         terminal.say(f"Nothing was sent: this key was used {terminal.moment(earlier.at)}. The outcome is {state}.")
-    else:
-        _show_rows([row if isinstance(row, dict) else {"value": row} for row in rows_of(result.data)], output)
-        if result.found:
-            terminal.warning("The answer was lost. The record was looked up and exists.")
-        elif form.operation.kind != "read":
-            terminal.hint(f"Done{f': id {result.target_id}' if result.target_id else ''}.")
-    if earlier is not None and earlier.state in ("sent", "unknown"):
-        raise SystemExit(ExitCode.UNKNOWN_OUTCOME)
-    if earlier is not None and earlier.state == "refused":
-        raise SystemExit(ExitCode.FAILED)
+        return
+    _show_rows([row if isinstance(row, dict) else {"value": row} for row in rows_of(result.data)], output)
+    if result.found:
+        terminal.warning("The answer was lost. The record was looked up and exists.")
+    elif form.operation.kind != "read":
+        terminal.hint(f"Done{f': id {result.target_id}' if result.target_id else ''}.")
 
 
 def _show_rows(rows: Sequence[Mapping[str, Any]], output: str) -> None:

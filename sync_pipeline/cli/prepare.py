@@ -55,10 +55,7 @@ def run(setup: SetupService, *, dry_run: bool, yes: bool, again: bool = False, a
     if done.compared.is_ready and not dry_run and (again or not found) and _may_measure(setup, yes, as_json):
         with terminal.progress(is_timed=False):
             found = preparing.measure(setup)
-    if as_json:
-        terminal.as_json(_document(done, done.made, found))
-    else:
-        _show_measured(found)
+    terminal.emit(as_json, _document(done, done.made, found), lambda: _show_measured(found))
     is_left = done.compared.wrong or (done.compared.missing and not dry_run)
     return ExitCode.FAILED if is_left else ExitCode.DONE
 

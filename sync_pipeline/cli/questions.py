@@ -23,9 +23,14 @@ def confirm(question: str, *, yes: bool, as_json: bool) -> None:
     """Ask for confirmation unless ``yes`` was given; UsageError if prompts are off."""
     if yes:
         return
-    if as_json or not may_ask():
-        raise click.UsageError(f"{'--json' if as_json else '--no-input'} asks nothing: add --yes.")
+    require_prompts(as_json, "add --yes")
     click.confirm(question, abort=True, err=True)
+
+
+def require_prompts(as_json: bool, instead: str) -> None:
+    """Before a question: UsageError with what to do ``instead`` if prompts are off."""
+    if as_json or not may_ask():
+        raise click.UsageError(f"{'--json' if as_json else '--no-input'} asks nothing: {instead}.")
 
 
 @dataclass(frozen=True, slots=True)

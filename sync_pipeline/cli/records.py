@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from shlex import quote
 from typing import Any
@@ -19,10 +20,10 @@ from sync_pipeline.cli.runs import full_run_id
 from sync_pipeline.errors import ConfigError
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.session.session import Session, open_session
-from sync_pipeline.setup.records import find_records, record_details
+from sync_pipeline.setup.records import RecordDetails, find_records, record_details
 from sync_pipeline.store.audit import system_user
 from sync_pipeline.store.history import RecordHistory
-from sync_pipeline.store.record_search import COUNTED, OF_REJECTS, PAGE, STATES
+from sync_pipeline.store.record_search import COUNTED, OF_REJECTS, PAGE, STATES, RecordRow, RecordsFound
 from sync_pipeline.store.records import Known
 from sync_pipeline.store.syncs import Cause
 
@@ -62,14 +63,14 @@ def records_list(
         found = find_records(
             session, entity=entity or "", limit=limit, q=query, state=state or "", reason=reason, run=run
         )
-    if as_json:
-        terminal.as_json({"records": [row._asdict() for row in found.rows], "total": found.total})
-        return
-    rows = [{**row._asdict(), "name": row.label, "id": row.source_id} for row in found.rows]
-    terminal.table("Records", rows, LISTED, optional=("reason",))
-    if not rows:
-        terminal.hint("No record is found.")
-    elif found.total > len(rows):
+    document = {"records": [row._asdict() for row in found.rows], "total": found.total}
+    terminal.emit(as_json, document, lambda: _list(found))
+
+
+def _list(found: RecordsFound) -> None:
+    rows = [_row(row) for row in found.rows]
+    terminal.table("Records", rows, LISTED, optional=("reason",), empty="No record is found.")
+    if rows and found.total > len(rows):
         more = f"more than {COUNTED:,}" if found.total > COUNTED else f"{found.total:,}"
         terminal.hint(f"These are {len(rows)} of {more}; --limit shows more.")
 
@@ -85,19 +86,18 @@ def records_show(entity: str, source_id: str, as_json: bool) -> None:
         found = record_details(session, entity, source_id)
     if found is None:
         raise _unknown(entity, source_id)
-    if as_json:
-        terminal.as_json(
-            {
-                **found.row._asdict(),
-                "target": found.target,
-                "fields": [asdict(one) for one in found.fields],
-                "rejects": [asdict(one) for one in found.why],
-                "pages": dict(found.pages),
-            }
-        )
-        return
-    row = found.row
-    terminal.table("Record", [{**row._asdict(), "name": row.label, "id": row.source_id}], (*LISTED, "target_id"))
+    document = {
+        **found.row._asdict(),
+        "target": found.target,
+        "fields": [asdict(one) for one in found.fields],
+        "rejects": [asdict(one) for one in found.why],
+        "pages": dict(found.pages),
+    }
+    terminal.emit(as_json, document, lambda: _show(entity, source_id, found))
+
+
+def _show(entity: str, source_id: str, found: RecordDetails) -> None:
+    terminal.table("Record", [_row(found.row)], (*LISTED, "target_id"))
     fields = [
         {
             "field": one.name,
@@ -108,8 +108,7 @@ def records_show(entity: str, source_id: str, as_json: bool) -> None:
         for one in found.fields
     ]
     terminal.table("Fields", fields, optional=("differs",))
-    for page in found.pages.values():
-        terminal.say(page)
+    terminal.say(*found.pages.values())
     for why in found.why:
         terminal.warning(why.reason)
     terminal.hint(f"`sync-pipeline records history {entity} {quote(source_id)}` shows what happened to it.")
@@ -132,13 +131,14 @@ def records_sync(entity: str, source_ids: tuple[str, ...], as_json: bool) -> Non
         session.cause = Cause("terminal", system_user())
         found = sync_ids(session, session.specs[entity], source_ids, run_id=f"records-{uuid4()}")
     counts, left = asdict(found.counts), {**found.left, **dict.fromkeys(sorted(found.nonexistent), NONEXISTENT)}
-    if as_json:
-        terminal.as_json({"counts": counts, "left": left, "held": sorted(found.held)})
-    else:
+
+    def show() -> None:
         if found.nonexistent != set(source_ids):
             terminal.table("Synced", [counts_row(entity, counts)], optional=OPTIONAL_COLUMNS)
         for source_id, why in left.items():
             terminal.problem(f"{entity} {source_id}: {why}")
+
+    terminal.emit(as_json, {"counts": counts, "left": left, "held": sorted(found.held)}, show)
     failed = [ExitCode.FAILED] if found.left.keys() - found.held else []
     unknown = [ExitCode.USAGE] if found.nonexistent else []
     sys.exit(worst([*unknown, *failed, *([ExitCode.HELD] if found.held else [])]))
@@ -155,17 +155,21 @@ def records_history(entity: str, source_id: str, limit: int, as_json: bool) -> N
         found = read_history(session, entity, source_id, limit)
         is_off = entity not in session.specs
     document = history_document(found, is_off=is_off)
-    if as_json:
-        terminal.as_json(document)
-        return
-    rows = document["history"]
-    some = f" (the newest {limit}; --limit shows more)" if found.is_cut else ""
+
+    def show() -> None:
+        some = f" (the newest {limit}; --limit shows more)" if found.is_cut else ""
+        _show_history(f"{entity} {source_id}{some}", document["history"], found.record)
+        if is_off:
+            terminal.hint(_off(entity))
+
+    terminal.emit(as_json, document, show)
+
+
+def _show_history(title: str, rows: Sequence[dict[str, Any]], record: Known | None) -> None:
     lines = [{**row, "detail": _detail(row)} for row in rows]
     columns = NARROW_COLUMNS if terminal.out.width < WIDE else COLUMNS
-    terminal.table(f"{entity} {source_id}{some}", lines, columns)
-    terminal.hint(_state(found.record) if found.record is not None else "It is not stored now.")
-    if is_off:
-        terminal.hint(_off(entity))
+    terminal.table(title, lines, columns)
+    terminal.hint(_state(record) if record is not None else "It is not stored now.")
 
 
 def read_history(session: Session, entity: str, source_id: str, limit: int) -> RecordHistory:
@@ -183,6 +187,10 @@ def history_document(found: RecordHistory, *, is_off: bool) -> dict[str, Any]:
     rows = [{**asdict(one), "changes": orjson.loads(one.changes or "null")} for one in found.happenings]
     record = _document(found.record) if found.record is not None else None
     return {"record": record, "history": rows, "is_cut": found.is_cut, "is_switched_on": not is_off}
+
+
+def _row(row: RecordRow) -> dict[str, Any]:
+    return {**row._asdict(), "name": row.label, "id": row.source_id}
 
 
 def _unknown(entity: str, source_id: str, off: str = "") -> ConfigError:

@@ -33,14 +33,12 @@ def rejects_list(entity: str | None, limit: int, as_json: bool) -> None:
     """List the open rejects with their reasons."""
     with reading() as settings, open_session(settings) as session:
         document = rejects_document(session, entity, limit)
-    rows = document["rejects"]
-    if as_json:
-        terminal.as_json(document)
-        return
+    terminal.emit(as_json, document, lambda: _list(document["rejects"]))
+
+
+def _list(rows: list[dict[str, Any]]) -> None:
     columns = ("name", *COLUMNS) if terminal.out.is_terminal else COLUMNS  # what scripts read stays unchanged
-    terminal.table("Rejects", rows, columns, optional=("name",))
-    if not rows:
-        terminal.hint("No record is rejected.")
+    terminal.table("Rejects", rows, columns, optional=("name",), empty="No record is rejected.")
 
 
 def rejects_document(session: Session, entity: str | None, limit: int, after: int = 0) -> dict[str, Any]:
@@ -61,10 +59,8 @@ def rejects_show(entity: str, source_id: str, as_json: bool) -> None:
         rows = with_names(session, [asdict(row) for row in session.ledger(entity).rejects.show(source_id)])
     if not rows:
         raise _no_reject(entity, source_id)
-    if as_json:
-        terminal.as_json({"rejects": rows})
-    else:
-        terminal.table(f"{entity} {source_id}", rows, ("origin", "field", "rule", "reason", "value", "at"))
+    columns = ("origin", "field", "rule", "reason", "value", "at")
+    terminal.emit(as_json, {"rejects": rows}, lambda: terminal.table(f"{entity} {source_id}", rows, columns))
 
 
 def _no_reject(entity: str, source_id: str) -> ConfigError:
@@ -93,9 +89,8 @@ def rejects_ignore(entity: str, source_ids: tuple[str, ...], note: str, undo: bo
 def rejects_accept(entity: str, source_ids: tuple[str, ...], as_json: bool) -> None:
     """Settle what an automation may have made. Nothing more is made for these records."""
     count = accept_outcome(SetupService(actor("terminal")), entity, source_ids)
-    terminal.emit(
-        as_json, {"accepted": count}, f"{count} records of {entity} are settled: nothing more is made for them."
-    )
+    said = f"{count} records of {entity} are settled: nothing more is made for them."
+    terminal.emit(as_json, {"accepted": count}, said)
 
 
 @rejects.command("retry")
@@ -117,9 +112,8 @@ def rejects_retry(words: tuple[str, ...], entity: str | None, as_json: bool) -> 
                 terminal.as_json({"retried": 0})
             raise _no_reject(entity, ", ".join(source_ids))
         count = offer_again(SetupService(actor("terminal")), entity, source_ids)
-    terminal.emit(
-        as_json, {"retried": count}, f"{count} refused records of {entity} will be sent again by the next sync."
-    )
+    said = f"{count} refused records of {entity} will be sent again by the next sync."
+    terminal.emit(as_json, {"retried": count}, said)
     for source_id in source_ids:
         if source_id not in found:
             terminal.warning(f"There is no reject of {entity} with the id {source_id}.")

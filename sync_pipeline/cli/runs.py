@@ -55,14 +55,14 @@ def runs_list(
     with reading() as settings, open_session(settings) as session:
         must_exist(specs_of(settings), [entity] if entity else [])
         found = activity(session.store, session.pair, wanted, limit=limit)
-    if as_json:
-        terminal.as_json({"runs": [_entry(one) for one in found.entries], "is_cut": bool(found.before)})
-        return
-    terminal.table("Runs", [_row(one) for one in found.entries], COLUMNS)
-    if not found.entries:
-        terminal.hint("No run is stored.")
-    elif found.before:
-        terminal.hint(f"These are the newest {limit}; --limit shows more.")
+    document = {"runs": [_entry(one) for one in found.entries], "is_cut": bool(found.before)}
+
+    def show() -> None:
+        terminal.table("Runs", [_row(one) for one in found.entries], COLUMNS, empty="No run is stored.")
+        if found.entries and found.before:
+            terminal.hint(f"These are the newest {limit}; --limit shows more.")
+
+    terminal.emit(as_json, document, show)
 
 
 @runs.command("show")
@@ -72,9 +72,10 @@ def runs_show(run_id: str, as_json: bool) -> None:
     """Show one run: figures, reasons, and what to do."""
     with reading() as settings, open_session(settings) as session:
         run = _existing(session, run_id)
-    if as_json:
-        terminal.as_json(_document(run))
-        return
+    terminal.emit(as_json, _document(run), lambda: _show(run))
+
+
+def _show(run: Run) -> None:
     rows = [_figures(one) for one in run.syncs]
     terminal.table(f"Run {run.id}", rows, optional=("adopted", "deleted", "rejected", "waiting", "held", "days"))
     if run.trigger:

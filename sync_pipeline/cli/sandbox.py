@@ -60,8 +60,14 @@ def sandbox_serve(host: str, port: int, database: Path | None, as_json: bool, **
     """Serve both APIs until Ctrl-C."""
     file = database or load_given(environ={}).sandbox_file
     _warn_of_options_without_effect(file)
+
+    def announce(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None:
+        document = {"addresses": dict(addresses), "keys": dict(keys)}
+        terminal.emit(as_json, document, lambda: list_lines(addresses, keys))
+        sys.stdout.flush()
+
     with until_asked():
-        serve(host, port, file, Options(**options), announce=_sandbox_json if as_json else list_lines)
+        serve(host, port, file, Options(**options), announce=announce)
 
 
 def _warn_of_options_without_effect(file: Path) -> None:
@@ -88,18 +94,19 @@ def sandbox_status(port: int | None, as_json: bool) -> None:
     ask = partial(control, _port(port))
     faults, stats = ask("faults")["faults"], ask("stats")
     found = {"port": _port(port), **ask("database"), **ask("clock"), **stats, "faults": faults}
-    if as_json:
-        terminal.as_json(found)
-        return
+    terminal.emit(as_json, found, lambda: _show_status(found))
+
+
+def _show_status(found: Mapping[str, Any]) -> None:
     row = {
         "port": found["port"],
         "clock": datetime.fromisoformat(found["now"]),
-        "requests": sum(stats["requests"].values()),
-        "writes": sum(stats["writes"].values()),
+        "requests": sum(found["requests"].values()),
+        "writes": sum(found["writes"].values()),
         "database": found["database"],
     }
     terminal.table("Sandbox", [row])
-    _show_faults(faults)
+    _show_faults(found["faults"])
 
 
 @sandbox.command("reset")
@@ -140,10 +147,7 @@ def sandbox_fault(kind: str | None, port: int | None, clear: bool, as_json: bool
         found = ask({} if rule["route"] == "*" else {"route": rule["route"]}, "DELETE")
     else:
         found = ask()
-    if as_json:
-        terminal.as_json(found)
-    else:
-        _show_faults(found["faults"])
+    terminal.emit(as_json, found, lambda: _show_faults(found["faults"]))
 
 
 @sandbox.command("clock")
@@ -171,11 +175,4 @@ def _show_faults(faults: list[dict[str, Any]]) -> None:
         {name: fault.get(name) for name in ("kind", "route", "status", "rate", "count", "lasts", "struck")}
         for fault in faults
     ]
-    terminal.table("Faults", rows)
-    if not rows:
-        terminal.hint("No fault is set: every request is answered as usual.")
-
-
-def _sandbox_json(addresses: Mapping[str, str], keys: Mapping[str, str]) -> None:
-    terminal.as_json({"addresses": dict(addresses), "keys": dict(keys)})
-    sys.stdout.flush()
+    terminal.table("Faults", rows, empty="No fault is set: every request is answered as usual.")

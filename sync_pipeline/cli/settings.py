@@ -23,12 +23,8 @@ def settings() -> None:
 def settings_list(changed: bool, as_json: bool) -> None:
     """List the settings in force. Of secrets only whether they are set."""
     found = [one for one in settings_in_force() if not changed or one.source != "default"]
-    if as_json:
-        terminal.as_json({"settings": [one._asdict() for one in found]})
-        return
-    terminal.table("Settings", [_row(one) for one in found])
-    if not found:
-        terminal.hint("Every setting has its default.")
+    document, rows = {"settings": [one._asdict() for one in found]}, [_row(one) for one in found]
+    terminal.emit(as_json, document, lambda: terminal.table("Settings", rows, empty="Every setting has its default."))
 
 
 @settings.command("get")
@@ -42,10 +38,7 @@ def settings_get(name: str, as_json: bool) -> None:
         nearest = get_close_matches(name.upper(), known, n=1)
         fix = f"sync-pipeline settings get {nearest[0]}" if nearest else "sync-pipeline settings list"
         raise ConfigError(f"There is no setting {name}.", fix=f"Run `{fix}`.")
-    if as_json:
-        terminal.as_json(one._asdict())
-    else:
-        terminal.table("", [_row(one)])
+    terminal.emit(as_json, one._asdict(), lambda: terminal.table("", [_row(one)]))
 
 
 def _row(one: InForce) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,8 @@ def setup_export(file: Path | None, as_json: bool) -> None:
     document = export_setup(SetupService(actor("terminal")))
     if file is not None:
         file.write_text(document, "utf-8")
-    if as_json:
-        terminal.as_json({"file": str(file) if file else None, "document": document})
-    elif file is not None:
-        terminal.say(f"Written to {file}.")
-    else:
-        sys.stdout.write(document)
+    described = {"file": str(file) if file else None, "document": document}
+    terminal.emit(as_json, described, f"Written to {file}." if file else lambda: sys.stdout.write(document))
 
 
 @setup.command("import")
@@ -49,13 +46,15 @@ def setup_import(file: Path | None, as_json: bool) -> None:
     file = file or service.given().setup_file
     number, found = import_setup(service, file)
     paused = is_paused(service)
-    if as_json:
-        terminal.as_json({"version": number, "differences": [asdict(one) for one in found], "live_paused": paused})
-        return
-    _show(found)
-    terminal.say(f"{file} is the set-up now, version {number}.")
-    if paused:
-        terminal.warning("Live syncing is paused until the change has passed `sync-pipeline preview`; then: live on.")
+
+    def show() -> None:
+        _show(found, f"{file} is the set-up now, version {number}.")
+        if paused:
+            terminal.warning(
+                "Live syncing is paused until the change has passed `sync-pipeline preview`; then: live on."
+            )
+
+    terminal.emit(as_json, {"version": number, **_differences(found), "live_paused": paused}, show)
 
 
 @setup.command("diff")
@@ -66,11 +65,8 @@ def setup_diff(file: Path | None, as_json: bool) -> None:
     service = SetupService(actor("terminal"))
     file = file or service.given().setup_file
     found = diff_setup(service, file)
-    if as_json:
-        terminal.as_json({"file": str(file), "differences": [asdict(one) for one in found]})
-    else:
-        _show(found)
-        terminal.say(f"{len(found)} values differ in {file}." if found else f"The set-up is as in {file}.")
+    said = f"{len(found)} values differ in {file}." if found else f"The set-up is as in {file}."
+    terminal.emit(as_json, {"file": str(file), **_differences(found)}, lambda: _show(found, said))
     sys.exit(ExitCode.DRIFT if found else ExitCode.DONE)
 
 
@@ -79,11 +75,9 @@ def setup_diff(file: Path | None, as_json: bool) -> None:
 def setup_versions(as_json: bool) -> None:
     """List the versions, newest first. Each names who made it, when, and what it changed."""
     found = versions(SetupService(actor("terminal")))
-    if as_json:
-        terminal.as_json({"versions": [_version(one) for one in found]})
-        return
-    rows = [{**_version(one), "changes": len(one.changes)} for one in found]
-    terminal.table("Versions of the set-up", rows)
+    every = [_version(one) for one in found]
+    rows = [{**one, "changes": len(one["changes"])} for one in every]
+    terminal.emit(as_json, {"versions": every}, lambda: terminal.table("Versions of the set-up", rows))
 
 
 @setup.command("back")
@@ -92,13 +86,9 @@ def setup_versions(as_json: bool) -> None:
 def setup_back(version: int, as_json: bool) -> None:
     """Make a draft of what VERSION said. Accounts stay; `mapping publish` publishes it."""
     draft = go_back(SetupService(actor("terminal")), version, since=None)
-    if as_json:
-        terminal.as_json(
-            {"draft": draft and draft.id, "differences": [asdict(one) for one in draft.changes] if draft else []}
-        )
-        return
-    _show(list(draft.changes) if draft else [])
-    terminal.say("It is a draft: `sync-pipeline mapping publish` publishes it." if draft else "Nothing differs.")
+    found = draft.changes if draft else ()
+    said = "It is a draft: `sync-pipeline mapping publish` publishes it." if draft else "Nothing differs."
+    terminal.emit(as_json, {"draft": draft and draft.id, **_differences(found)}, lambda: _show(found, said))
 
 
 def _version(one: Version) -> dict[str, Any]:
@@ -107,10 +97,14 @@ def _version(one: Version) -> dict[str, Any]:
     return {**shown, "changes": [asdict(each) for each in one.changes]}
 
 
-def _show(found: list[SettingDifference]) -> None:
-    if found:
-        rows = [{"key": one.key, "stored": _cell(one.stored), "file": _cell(one.file)} for one in found]
-        terminal.table("Differences", rows)
+def _differences(found: Sequence[SettingDifference]) -> dict[str, Any]:
+    return {"differences": [asdict(one) for one in found]}
+
+
+def _show(found: Sequence[SettingDifference], said: str) -> None:
+    rows = [{"key": one.key, "stored": _cell(one.stored), "file": _cell(one.file)} for one in found]
+    terminal.table("Differences", rows)
+    terminal.say(said)
 
 
 def _cell(value: object) -> str:

@@ -93,10 +93,7 @@ def status(watch: bool, as_json: bool) -> None:
     if watch:
         _watch()
     found = _look()
-    if as_json:
-        terminal.as_json(_document(found))
-    else:
-        _show(found)
+    terminal.emit(as_json, _document(found), lambda: _show(found))
     sys.exit(worst(_codes(found)))
 
 

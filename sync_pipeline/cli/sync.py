@@ -67,11 +67,12 @@ def sync(
                 sys.exit(worst([ExitCode.HELD, *codes]))
         with terminal.progress():
             report = run_main_job(settings, build(settings), entities, days, options, verify_after=verify_after)
-    if as_json:
-        _sync_json(report, dry_run)
-    else:
+
+    def show() -> None:
         _sync_tables(report, dry_run)
         _next_steps(settings, report, dry_run)
+
+    terminal.emit(as_json, _sync_document(report, dry_run), show)
     held = [ExitCode.HELD] if report.is_held else []
     sys.exit(worst([*report.exit_codes, *held, *codes_of(report.verdicts)]))
 
@@ -85,7 +86,7 @@ def _why_only_shown(session: Any, entities: list[str], *, dry_run: bool, yes: bo
     return ""
 
 
-def _sync_json(report: SyncReport, dry_run: bool) -> None:
+def _sync_document(report: SyncReport, dry_run: bool) -> dict[str, Any]:
     document: dict[str, Any] = {
         "success": report.success and not report.is_held,
         "dry_run": dry_run,
@@ -97,7 +98,7 @@ def _sync_json(report: SyncReport, dry_run: bool) -> None:
     }
     if report.verdicts:
         document["verify"] = {verdict.entity: verdict.figures for verdict in report.verdicts}
-    terminal.as_json(document)
+    return document
 
 
 def _sync_tables(report: SyncReport, dry_run: bool) -> None:
@@ -155,15 +156,12 @@ def backfill(first: date | None, last: date | None, as_json: bool) -> None:
     with prepared() as settings, terminal.progress():
         days = chosen_days(settings, first, last)
         report = run_backfill(settings, build(settings), days, now=utc_now)
-    if as_json:
-        terminal.as_json(report.document)
-    else:
-        terminal.table("Backfill", [{name: getattr(report, name) for name in BACKFILL_FIGURES}])
-        _backfill_advice(report)
+    terminal.emit(as_json, report.document, lambda: _show_backfill(report))
     sys.exit(ExitCode.DONE if report.success else ExitCode.HELD if report.is_held else ExitCode.FAILED)
 
 
-def _backfill_advice(report: Any) -> None:
+def _show_backfill(report: Any) -> None:
+    terminal.table("Backfill", [{name: getattr(report, name) for name in BACKFILL_FIGURES}])
     if not report.has_ended:
         terminal.warning(
             "No Dagster daemon is running, so nothing happens yet. The backfill is kept and starts as soon as a daemon "

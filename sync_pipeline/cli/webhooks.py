@@ -54,22 +54,19 @@ def webhooks_serve(host: str, port: int, as_json: bool) -> None:
 def webhooks_register(url: str, enable: bool, rotate: bool, limit: int | None, addon: bool, as_json: bool) -> None:
     """Subscribe the events that matter. As many as the plan allows; it can be run again at any time."""
     with prepared() as settings, open_session(settings) as session:
-        registrar = Registrar.of(session, _hooks(session), url)
+        registrar = Registrar.of(session, open_hooks(session), url)
         if addon:
             address = registrar.addon_url()
             terminal.emit(as_json, {"url": address}, address)
             return
         report = registrar.register(Wishes(rotate=rotate, enable=enable, limit=limit))
         _note(session, "webhooks registered", report.hooks)
-    if as_json:
-        terminal.as_json({"is_well": report.is_well, **asdict(report)})
-    else:
-        terminal.table("Webhooks", [asdict(row) for row in report.hooks], ("event", "id", "action", "problem"))
-        _webhook_advice(report)
+    terminal.emit(as_json, {"is_well": report.is_well, **asdict(report)}, lambda: _show_registered(report))
     sys.exit(report.exit_code or (ExitCode.DONE if report.is_well else ExitCode.FAILED))
 
 
-def _webhook_advice(report: Any) -> None:
+def _show_registered(report: Any) -> None:
+    terminal.table("Webhooks", [asdict(row) for row in report.hooks], ("event", "id", "action", "problem"))
     for event, why in report.failures.items():
         terminal.problem(f"{event} is not registered: {why}")
     if any(row.problem for row in report.hooks):
@@ -87,16 +84,16 @@ def _webhook_advice(report: Any) -> None:
 def webhooks_addresses(url: str, rotate: bool, as_json: bool) -> None:
     """Print the addresses for an app's webhooks. Each event of the Snapshots API has its own; enter them at the vendor."""
     with prepared() as settings, open_session(settings) as session:
-        found = addresses(session, _hooks(session), url, rotate=rotate)
+        found = addresses(session, open_hooks(session), url, rotate=rotate)
         if rotate and found.rows:
             note(session.store, actor("terminal"), "webhooks rotated", "addresses of the app", session.now())
-    if as_json:
-        terminal.as_json({"addresses": found.rows, "polling": found.polling})
-        return
-    if found.rows:
+
+    def show() -> None:
         terminal.table("Webhooks of the app", found.rows)
-    if found.polling:
-        terminal.hint(found.polling)
+        if found.polling:
+            terminal.hint(found.polling)
+
+    terminal.emit(as_json, {"addresses": found.rows, "polling": found.polling}, show)
 
 
 @webhooks.command("list")
@@ -104,14 +101,10 @@ def webhooks_addresses(url: str, rotate: bool, as_json: bool) -> None:
 def webhooks_list(as_json: bool) -> None:
     """List the workspace's webhooks. Exits 1 when one of ours does not deliver."""
     with prepared(needs_key=False) as settings, open_session(settings) as session:
-        rows = list_hooks(session, _hooks(session))
+        rows = list_hooks(session, open_hooks(session))
     shown = [{"event": r.event, "id": r.id, "ours": r.ours, "problem": r.problem} for r in rows]
-    if as_json:
-        terminal.as_json({"webhooks": shown})
-    else:
-        terminal.table("Webhooks", shown)
-        if not rows:
-            terminal.hint("There are none: `sync-pipeline webhooks register` subscribes them.")
+    none = "There are none: `sync-pipeline webhooks register` subscribes them."
+    terminal.emit(as_json, {"webhooks": shown}, lambda: terminal.table("Webhooks", shown, empty=none))
     sys.exit(ExitCode.FAILED if any(row.ours and row.problem for row in rows) else ExitCode.DONE)
 
 
@@ -121,13 +114,10 @@ def webhooks_list(as_json: bool) -> None:
 def webhooks_remove(ids: tuple[str, ...], as_json: bool) -> None:
     """Delete our webhooks in Clockify, or those named. Their secrets are deleted, too."""
     with prepared(needs_key=False) as settings, open_session(settings) as session:
-        rows = remove_hooks(session, _hooks(session), ids)
+        rows = remove_hooks(session, open_hooks(session), ids)
         _note(session, "webhooks removed", rows)
-    terminal.emit(
-        as_json,
-        {"removed": [{"event": row.event, "id": row.id} for row in rows]},
-        f"{len(rows)} webhooks were removed.",
-    )
+    removed = [{"event": row.event, "id": row.id} for row in rows]
+    terminal.emit(as_json, {"removed": removed}, f"{len(rows)} webhooks were removed.")
 
 
 def _note(session: Any, what: str, rows: Any) -> None:
@@ -135,7 +125,3 @@ def _note(session: Any, what: str, rows: Any) -> None:
     done = [f"{row.event} {row.action}" for row in rows if row.action not in ("kept", "listed", "failed")]
     if done:
         note(session.store, actor("terminal"), what, ", ".join(done), session.now())
-
-
-def _hooks(session: Any) -> Any:
-    return open_hooks(session)
