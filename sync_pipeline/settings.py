@@ -345,7 +345,7 @@ class Settings:
     )
     max_confirmations: int = setting(
         "SYNC_MAX_CONFIRMATIONS",
-        "How many vanished records one run may look up before it deletes them.",
+        "How many records missing at the source one run may look up before it deletes them.",
         kind.count,
         200,
     )

@@ -28,7 +28,7 @@ from sync_pipeline.stages.batch import DAYS_AHEAD, Days
 
 COSTS = {
     "rescan": "2 to 4 requests to Clockify: a report page for each 200 entries, and the running timers",
-    "nightly": "1 request to Clockify for each 200 records; 1 more for each that vanished",
+    "nightly": "1 request to Clockify for each 200 records; 1 more for each that is missing",
     "verify": "Clockify's whole list, as a sync reads it: for time entries a report page for each 200 entries, at least "
     "one for each 31 days; and 1 request for each difference",
 }

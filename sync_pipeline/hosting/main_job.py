@@ -121,7 +121,7 @@ def _unconfirmed(session: Session, counted: Mapping[str, Counter[str]]) -> list[
         if number := counts["unconfirmed"]:
             names = ", ".join(session.ledger(entity).unconfirmed_ids(NAMED))
             lines.append(
-                f"{entity}: {number:,} records vanished at the source and are not confirmed as deleted: nothing was deleted for "
+                f"{entity}: {number:,} records are missing at the source and not confirmed as deleted: nothing was deleted for "
                 f"them; the next sync looks again. Missing: {names}{', ...' if number > NAMED else ''}"
             )
     return lines

@@ -141,7 +141,7 @@ def close_covered(
 
     ``done`` are the days that are loaded to the end, by this read or a newer one: that one began after these events
     had been claimed, too. The load of an entity without days answers all of them. A load of days answers those about
-    records of these days. Others may be about a record that has moved on since, or one that vanished without a proof: they stay
+    records of these days. Others may be about a record that has moved on since, or one that is missing without a proof: they stay
     open and are looked up one by one, as do those about the records ``besides``.
     """
     answered: list[int] = batch.notes.get(EVENTS, []) if done else []

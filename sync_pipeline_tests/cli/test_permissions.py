@@ -125,10 +125,10 @@ def test_what_a_permission_starts_can_be_looked_at(emptied: Shell) -> None:
 
 
 def test_what_could_not_be_confirmed_is_reported(emptied: Shell) -> None:
-    """More vanished than one run may look up: the rest stays and is named, though it was allowed, until it is proven."""
+    """More are missing than one run may look up: the rest stays and is named, though it was allowed, until it is proven."""
     words = ("sync", "--entity", "time_entries")
     few = emptied.with_(SYNC_MAX_CONFIRMATIONS="3", SYNC_MAX_DELETE_SHARE="0.9")
-    expected = "time_entries: {} records vanished at the source and are not confirmed as deleted: nothing was deleted for them; "
+    expected = "time_entries: {} records are missing at the source and not confirmed as deleted: nothing was deleted for them; "
     (warning,) = few(*words, "--json", code=0).document["warnings"]
     assert warning.startswith(f"{expected.format(DELETED - 3)}the next sync looks again. Missing: ")
     missing = [key for key in emptied.team.at_snapshots("time_entries") if key in warning]
