@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -41,7 +41,6 @@ from sync_pipeline.store.approvals import Approval, list_approvals
 from sync_pipeline.store.audit import note
 from sync_pipeline.store.digests import failing_digests
 from sync_pipeline.store.health import read_health
-from sync_pipeline.store.rate import Budget
 from sync_pipeline.store.references import WAITS
 from sync_pipeline.store.rejects import rejected_records
 from sync_pipeline.store.switches import read_switch
@@ -232,7 +231,7 @@ def facts_of(session: Session) -> PipelineFacts:
         last_success={entity: sync for entity, sync in successes.items() if sync is not None},
         held=_open_requests(session),
         rejects=rejected_records(store, pair, without=WAITS),
-        budgets=_budgets(session),
+        budgets=session.budgets,
         credentials=tuple(_credentials(session)),
         max_age=timedelta(days=max_age) if max_age else None,
         destinations={**failing_digests(store, pair), **failing_destinations(store, pair)},
@@ -242,11 +241,6 @@ def facts_of(session: Session) -> PipelineFacts:
 def _open_requests(session: Session) -> list[Approval]:
     asked = list_approvals(session.store, session.pair, session.now(), limit=REQUESTS)
     return [each for each in asked if each.decision is None and each.entity in session.specs]
-
-
-def _budgets(session: Session) -> Mapping[str, Budget]:
-    budget = session.budget
-    return {} if budget is None else {session.clockify.account.bucket.partition(":")[0]: budget}
 
 
 def _credentials(session: Session) -> Iterator[CredentialFact]:

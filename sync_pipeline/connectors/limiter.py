@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sync_pipeline.store.engine import Store
 
 RateWindow = tuple[int, float]  # so many requests in so many seconds
+A_MINUTE, AN_HOUR = 60.0, 3600.0
 WORTH_SAYING_SECONDS = 5.0
 MARGIN, MOST_MARGIN = 0.1, 5.0
 """The part by which a shared window is made longer, and the most seconds of it.
@@ -27,6 +28,19 @@ Sleep = Callable[[float], Awaitable[None]]
 OnTurn = Callable[[], Awaitable[None]]
 Clock = Callable[[], float]
 Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """How many requests an account may be sent; all that count against them are counted in one bucket."""
+
+    bucket: str
+    windows: Sequence[RateWindow]
+
+    @property
+    def hourly(self) -> RateWindow | None:
+        """The window that is long enough to be noticed, an hour at most; None when none is longer than a minute."""
+        return next((window for window in self.windows if A_MINUTE < window[1] <= AN_HOUR), None)
 
 
 class Limiter(Protocol):

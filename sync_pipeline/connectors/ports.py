@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from sync_pipeline.connectors.http import ApiClient
-from sync_pipeline.connectors.limiter import OnTurn, RateWindow
+from sync_pipeline.connectors.limiter import OnTurn, RateLimits
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.preparation import Preparation
 from sync_pipeline.connectors.profile import BaseProfile
@@ -87,10 +87,6 @@ class Source(Protocol):
         """Whether events about the entity come from here; otherwise they come from its target."""
 
     @property
-    def is_budgeted(self) -> bool:
-        """Whether its requests count against an hourly budget."""
-
-    @property
     def uses_expected(self) -> bool:
         """Whether ``read`` uses what is expected."""
 
@@ -129,13 +125,12 @@ class Source(Protocol):
 
 
 class ListSource(ABC):
-    """A source that is one list, without windows, an hourly budget or events of its own."""
+    """A source that is one list, without windows or events of its own."""
 
     __slots__ = ()
     can_fetch = True
     needs_window = False
     notifies = False
-    is_budgeted = False
     uses_expected = False
     owner_list = ""
     feed = None
@@ -299,10 +294,8 @@ class ConnectedSystem:
     """What people call it within a sentence."""
     plan: str
     """What its limits depend on."""
-    windows: Sequence[RateWindow]
+    limits: RateLimits
     """Its rate limits."""
-    bucket: str
-    """The name of its request budget."""
     is_shared: bool = False
     """Whether everyone with a key for the account uses up the same budget."""
     secrets: tuple[str, ...]

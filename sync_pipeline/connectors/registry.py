@@ -9,7 +9,7 @@ from typing import Any
 from sync_pipeline.connectors.clockify import account as clockify
 from sync_pipeline.connectors.highlevel.account import HighLevel
 from sync_pipeline.connectors.http import ClientOptions
-from sync_pipeline.connectors.limiter import RateWindow
+from sync_pipeline.connectors.limiter import RateLimits, RateWindow
 from sync_pipeline.connectors.ports import ConnectedSystem, Pace, SnapshotsSystem, System
 from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.snapshots import account as snapshots
@@ -64,9 +64,14 @@ def open_snapshots(
     return CONNECTORS[profile.connector](profile, base_url, credentials, options)
 
 
-def connected_systems(settings: Settings) -> dict[str, ConnectedSystem]:
-    """The two systems that a set-up connects."""
-    return {one.system: one for one in (clockify.describe(settings), snapshots.describe(settings))}
+def connected_systems(settings: Settings, profile: BaseProfile | None = None) -> dict[str, ConnectedSystem]:
+    """The two systems that a set-up connects; ``profile`` where it is read already."""
+    return {one.system: one for one in (clockify.describe(settings), snapshots.describe(settings, profile))}
+
+
+def limits_of(system: str, account: str) -> RateLimits:
+    """The rate limits of an account of a registered system."""
+    return RateLimits(f"{system}:{account}", VENDORS[system].windows)
 
 
 def pace_of(system: str, settings: Settings) -> Pace:

@@ -18,6 +18,7 @@ from sync_pipeline.diagnose.webhooks import HookProbes
 from sync_pipeline.errors import ApiError, FatalApiError, Request, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
+from sync_pipeline.session.systems import hourly_budget
 
 BUDGET, ADDRESS, API, KEY = "Clockify budget", "Clockify address", "Clockify API", "Clockify key"
 WORKSPACE, ROLE, PLAN, CLOCK = "Clockify workspace", "Clockify role", "Clockify plan", "Clockify clock"
@@ -98,7 +99,7 @@ class ClockifyProbes:
         return 3 + len(lists) + bool(self._hooks.names)
 
     def _look_at_budget(self) -> Finding:
-        budget = self._session.budget
+        budget = hourly_budget(self._session.store, self._account.limits, self._session.now())
         if budget is None:
             rate = PLANS[self._account.plan].windows[0][0]
             return fine(f"{rate} requests a second; this check takes {self.cost} at most")

@@ -21,7 +21,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from sync_pipeline.clock import utc_now
 from sync_pipeline.connectors.clockify.api import Clockify
-from sync_pipeline.connectors.limiter import Sleep
+from sync_pipeline.connectors.limiter import RateLimits, Sleep
 from sync_pipeline.connectors.operation_target import operation_target
 from sync_pipeline.connectors.paging import Record
 from sync_pipeline.connectors.ports import AssigningTarget, Expected, SnapshotsSystem, Source, System, UpsertTarget
@@ -47,7 +47,7 @@ from sync_pipeline.session.secrets import (
 from sync_pipeline.session.systems import (
     Opening,
     hourly_budget,
-    hourly_room,
+    limits_in,
     other_accounts,
     pair_of,
     pairs_of_others,
@@ -93,6 +93,8 @@ class Session:
     snapshots: SnapshotsSystem
     systems: Mapping[str, System]
     """These two and any others, by the names that mappings give them."""
+    limits: Mapping[str, RateLimits]
+    """Their rate limits."""
     portal: BlockingPortal
     report: Report
     mode: Mode
@@ -254,15 +256,15 @@ class Session:
         """Requests sent to both systems so far, retries included."""
         return sum(system.requests.total() for system in self.systems.values())
 
-    @property
-    def budget(self) -> Budget | None:
-        """What is left of this hour's requests to Clockify; None on a plan without such a limit."""
-        return hourly_budget(self.store, self.clockify.account, self.now())
+    def budget(self, system: str) -> Budget | None:
+        """What is left of this hour's requests to a system; None where they have no such limit."""
+        return hourly_budget(self.store, self.limits[system], self.now())
 
     @property
-    def room(self) -> float:
-        """How many requests to Clockify fit into the hour's budget immediately; infinite on a plan without one."""
-        return hourly_room(self.store, self.clockify.account, self.now())
+    def budgets(self) -> dict[str, Budget]:
+        """What is left of this hour's requests, by system; without those that have no such limit."""
+        found = {system: self.budget(system) for system in self.limits}
+        return {system: budget for system, budget in found.items() if budget is not None}
 
     def _parent(self, spec: EntitySpec, source_id: str) -> str | None:
         """The id of the parent that last listed this record; None if there are no such lists, or it is unknown."""
@@ -317,7 +319,8 @@ def _opened(
 ) -> Iterator[Session]:
     settings = unlocked.settings
     workspace = settings.clockify_workspace_id or workspace_in(settings.home / "sandbox.db")
-    accounts = pair_of(settings, profile, workspace, other_accounts(settings, specs))
+    others = other_accounts(settings, specs)
+    accounts = pair_of(settings, profile, workspace, others)
     pair = noted_pair(store, accounts)
     configuration = (accounts, settings, profile, specs, unlocked.marks)
     fingerprint = configuration_fingerprint(*configuration)
@@ -342,6 +345,7 @@ def _opened(
         clockify,
         snapshots,
         systems,
+        limits_in(replace(settings, clockify_workspace_id=workspace), profile, others),
         portal,
         report,
         mode,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,14 +13,14 @@ from sync_pipeline.connectors.clockify.api import Clockify
 from sync_pipeline.connectors.clockify.entries import ReaderChoice, ReaderSetting
 from sync_pipeline.connectors.guard import RequestGuard
 from sync_pipeline.connectors.http import ClientOptions, OnResult, RetryPolicy
-from sync_pipeline.connectors.limiter import RateWindow, Sleep, store_limiter
+from sync_pipeline.connectors.limiter import RateLimits, RateWindow, Sleep, store_limiter
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import SnapshotsSystem, System
 from sync_pipeline.connectors.preparation import Measured
 from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.profile_files import load_profile
-from sync_pipeline.connectors.registry import VENDORS, open_snapshots
-from sync_pipeline.connectors.snapshots.account import agency_bucket, snapshots_account, snapshots_bucket
+from sync_pipeline.connectors.registry import VENDORS, connected_systems, limits_of, open_snapshots
+from sync_pipeline.connectors.snapshots.account import agency_limits, snapshots_account, snapshots_limits
 from sync_pipeline.connectors.snapshots.api import AgencyKey, Credentials, needed_scopes
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.load import specs_of, switched_on
@@ -42,7 +41,7 @@ from sync_pipeline.settings import Settings, load_settings
 from sync_pipeline.store.engine import Store
 from sync_pipeline.store.health import note_test, read_facts
 from sync_pipeline.store.names import StoredNames
-from sync_pipeline.store.rate import Budget, budget, room
+from sync_pipeline.store.rate import Budget, budget
 from sync_pipeline.store.scope import pair_key
 from sync_pipeline.store.setup import current_documents
 
@@ -68,7 +67,7 @@ class Opening:
         slot, plan = CLOCKIFY_TOKEN if settings.clockify_addon_token else CLOCKIFY_KEY, PLANS[settings.clockify_plan]
         account = clockify_account(settings, workspace, unlocked.previous.get(slot.setting, ""), unlocked.origin(slot))
         entity = next((name for name, spec in self.specs.items() if spec.source.reader), "")
-        options = self._options("Clockify", account.bucket, plan.windows, plan.label, on_result)
+        options = self._options("Clockify", account.limits, plan.label, on_result)
         return Clockify(
             account,
             replace(
@@ -87,8 +86,8 @@ class Opening:
         unlocked, settings = self.unlocked, self.unlocked.settings
         profile = self.profile.as_measured([one.facts for one in read_measured(self.store, settings)])
         label = f"The rate limit of {profile.system}"
-        options = self._options(profile.system, snapshots_bucket(settings), profile.windows, label, on_result)
-        agency = self._options(profile.system, agency_bucket(settings), profile.windows, label, on_result)
+        options = self._options(profile.system, snapshots_limits(settings, profile), label, on_result)
+        agency = self._options(profile.system, agency_limits(settings, profile), label, on_result)
         credentials = snapshots_credentials(
             unlocked,
             self.specs,
@@ -104,21 +103,22 @@ class Opening:
         opened: dict[str, System] = {}
         for name, account in other_accounts(self.unlocked.settings, self.specs).items():
             vendor = VENDORS[name]
-            options = self._options(vendor.facts.label, f"{name}:{account}", vendor.windows, f"The limit of {name}")
+            options = self._options(vendor.facts.label, limits_of(name, account), f"The limit of {name}")
             opened[name] = vendor.open(self.unlocked.settings, options)
         return opened
 
     def _options(
         self,
         system: str,
-        bucket: str,
-        windows: Sequence[RateWindow],
+        limits: RateLimits,
         label: str,
         on_result: OnResult | None = None,
     ) -> ClientOptions:
         say: Callable[[str], None] = lambda text: self.report(Progress(system, "wait", note=text))  # noqa: E731
         return ClientOptions(
-            limiter=store_limiter(self.store, bucket, windows, label=label, on_wait=say, sleep=self.sleep),
+            limiter=store_limiter(
+                self.store, limits.bucket, limits.windows, label=label, on_wait=say, sleep=self.sleep
+            ),
             guard=self.guard,
             retry_policy=RetryPolicy(attempts=self.unlocked.settings.max_attempts),
             on_wait=say,
@@ -177,22 +177,21 @@ def facts_place(settings: Settings, system: str) -> str:
     return f"{place(settings, system)} {accounts.get(system, '')}".strip()
 
 
-def hourly_budget(store: Store, account: Account, now: datetime) -> Budget | None:
-    """What is left of an account's requests of this hour; None on a plan without such a limit."""
-    hourly = PLANS[account.plan].hourly
-    return hourly and seen_budget(store, account.bucket, hourly, now)
+def limits_in(settings: Settings, profile: BaseProfile, others: Mapping[str, str]) -> dict[str, RateLimits]:
+    """The rate limits of every system of a session, by the name that mappings give it; ``others`` are those registered."""
+    both = {name: system.limits for name, system in connected_systems(settings, profile).items()}
+    return {**both, **{name: limits_of(name, account) for name, account in others.items()}}
+
+
+def hourly_budget(store: Store, limits: RateLimits, now: datetime) -> Budget | None:
+    """What is left of an account's requests of this hour; None where they have no such limit."""
+    return limits.hourly and seen_budget(store, limits.bucket, limits.hourly, now)
 
 
 def seen_budget(store: Store, bucket: str, window: RateWindow, now: datetime) -> Budget:
     """What is left of one window, with times of this process' clock, as ``now`` is."""
     ahead = store.ahead
     return budget(store, bucket, window, now.timestamp() + ahead).by_clock(ahead)
-
-
-def hourly_room(store: Store, account: Account, now: datetime) -> float:
-    """How many of an account's requests fit into its hour immediately; infinite on a plan without such a limit."""
-    hourly = PLANS[account.plan].hourly
-    return room(store, account.bucket, [hourly], now.timestamp() + store.ahead) if hourly else math.inf
 
 
 def clockify_account(

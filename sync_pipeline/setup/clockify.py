@@ -88,7 +88,7 @@ def requests_left(setup: SetupService) -> Budget | None:
     if not settings.clockify_workspace_id:
         return None
     with setup.store() as store:
-        return hourly_budget(store, clockify_account(settings, settings.clockify_workspace_id), setup.now())
+        return hourly_budget(store, clockify_account(settings, settings.clockify_workspace_id).limits, setup.now())
 
 
 def connect_clockify(

@@ -18,6 +18,7 @@ from itertools import islice
 from threading import Lock
 from typing import Any
 
+from sync_pipeline.connectors.registry import name_of
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.mapping.text import path_text
@@ -113,8 +114,9 @@ def _read(setup: SetupService, settings: Settings, spec: EntitySpec) -> Examples
 
 
 def _sampled(session: Session, spec: EntitySpec) -> Examples:
-    if session.source(spec).is_budgeted and not has_room(session, REQUESTS):
-        return Examples((), "The hour's request budget of Clockify's plan is nearly used up.")
+    if not has_room(session, spec.source.system, REQUESTS):
+        name = name_of(spec.source.system, session.settings)
+        return Examples((), f"The hour's request budget of {name} is nearly used up.")
     return Examples(tuple(session.sample(spec, LIMIT, within=WAIT_SECONDS)))
 
 

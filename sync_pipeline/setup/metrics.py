@@ -24,10 +24,8 @@ from sync_pipeline.store.health import read_health
 from sync_pipeline.store.totals import Totals
 
 PREFIX = "sync_pipeline"
-ROOM = {
-    "requests_room": "Requests that may be sent now without waiting, of those of an hour; only on plans with such a limit.",
-    "requests_limit": "Requests of an hour; only on plans with such a limit.",
-}
+ROOM = "Requests that may be sent now without waiting, of those of an hour; only on plans with such a limit."
+LIMIT = "Requests of an hour; only on plans with such a limit."
 BY_ENTITY = {
     "records": "Records that are known.",
     "pending": "Records that are not yet in the desired state at the target.",
@@ -118,10 +116,11 @@ def _requests(session: Session, totals: Totals) -> Iterator[Metric]:
     )
     total.add_metric([], totals.requests)
     yield total
-    budget, system = session.budget, session.clockify.account.bucket.partition(":")[0]
-    for name, said in ROOM.items():
-        value = None if budget is None else budget.left if name == "requests_room" else budget.limit
-        yield _labelled(name, said, "system", [] if value is None else [_Value((system,), value)])
+    budgets = session.budgets.items()
+    room = [_Value((system,), budget.left) for system, budget in budgets]
+    limit = [_Value((system,), budget.limit) for system, budget in budgets]
+    yield _labelled("requests_room", ROOM, "system", room)
+    yield _labelled("requests_limit", LIMIT, "system", limit)
 
 
 def _gauge(name: str, said: str, value: float) -> Metric:

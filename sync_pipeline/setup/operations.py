@@ -244,7 +244,8 @@ def pages(session: Session, form: OperationCall) -> Iterator[list[Any]]:
 
 def scarce(session: Session, form: OperationCall) -> str:
     """That it would use the last tenth of the hour's budget, as a sentence; "" where it would not."""
-    budget = session.budget if account_of(session, form.operation) is session.clockify else None
+    account = account_of(session, form.operation)
+    budget = next(session.budget(name) for name, system in session.systems.items() if system is account)
     if budget is None or budget.left > budget.limit / 10:
         return ""
     return f"Of the {budget.limit} requests of this hour {budget.left} are left."

@@ -92,7 +92,7 @@ def system_details(setup: SetupService, system: str) -> SystemDetails:
             facts=facts,
             test=test,
             permissions=tuple(_permissions(settings, there, test)),
-            limits=" and ".join(_in_words(window) for window in there.windows),
+            limits=" and ".join(_in_words(window) for window in there.limits.windows),
             budgets=tuple(_budgets(setup, store, there)),
             hooks=tuple(_hooks(store, pair)) if there.has_hooks else (),
             hook_health=health.get(WEBHOOKS) if there.has_hooks else None,
@@ -113,9 +113,9 @@ def _in_words(window: RateWindow) -> str:
 
 
 def _budgets(setup: SetupService, store: Store, there: ConnectedSystem) -> Iterator[Budget]:
-    for window in there.windows:
+    for window in there.limits.windows:
         if window[1] > 1:
-            yield seen_budget(store, there.bucket, window, setup.now())
+            yield seen_budget(store, there.limits.bucket, window, setup.now())
 
 
 def _permissions(settings: Settings, there: ConnectedSystem, test: tuple[Finding, ...]) -> Iterator[Permission]:

@@ -158,10 +158,10 @@ def _check(
 def _throttled(setup: SetupService, settings: Settings, report: dict[str, Any]) -> TrialOutcome:
     """End a trial for which no requests are left, noting when there will be some."""
     with setup.session(settings) as session:
-        budget, now = session.budget, session.now()
+        budgets, now = session.budgets.values(), session.now()
     # Refused although some are left by our own count: another program used them, at most an hour ago.
-    at = budget.free_at(min(TAKEN, budget.limit)) if budget else now.timestamp()
-    again = max(at, (now + ANOTHER_TRY).timestamp())
+    free = [budget.free_at(min(TAKEN, budget.limit)) for budget in budgets]
+    again = max([*free, (now + ANOTHER_TRY).timestamp()])
     report["again_at"] = datetime.fromtimestamp(again, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return THROTTLED
 

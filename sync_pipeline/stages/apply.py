@@ -7,12 +7,13 @@ repeated.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain
-from math import ceil, inf
+from math import ceil
 from typing import Self
 
 from sync_pipeline.connectors.paging import Record
@@ -32,7 +33,6 @@ from sync_pipeline.store.schema import UNKNOWN
 from sync_pipeline.store.staging import Staging
 from sync_pipeline.store.syncs import INTERRUPTED, TARGETED
 
-AN_HOUR = timedelta(hours=1)
 SECONDS_EACH = 0.1
 """Of one request, estimated."""
 UPSERT_ROWS = 100
@@ -77,7 +77,7 @@ class Applied:
 
 def cost_of(session: Session, plan: PlanFile, *, read_target: bool) -> Cost:
     """How many requests it takes to apply these lines, and when they will have been sent."""
-    total = budgeted = 0
+    requests = Counter[str]()
     for entity, named in plan.lines.items():
         spec = session.specs[entity]
         wanted = [line for line in named.values() if line.writes]
@@ -87,9 +87,8 @@ def cost_of(session: Session, plan: PlanFile, *, read_target: bool) -> Cost:
         each = session.target(spec).assigns_ids
         upserts = len(wanted) - removed
         writes = removed + (1 + upserts if each else ceil(upserts / UPSERT_ROWS)) + (len(wanted) if read_target else 0)
-        total += reads + writes
-        budgeted += reads * session.source(spec).is_budgeted + writes * _is_target_budgeted(session, spec)
-    return Cost(total, session.now() + _takes(session, total, budgeted))
+        requests += Counter({spec.source.system: reads}) + Counter({spec.target.system: writes})
+    return Cost(requests.total(), session.now() + _takes(session, requests))
 
 
 def apply(session: Session, plan: PlanFile, *, skip_changed: bool, read_target: bool, run_id: str) -> Applied:
@@ -119,12 +118,6 @@ def apply(session: Session, plan: PlanFile, *, skip_changed: bool, read_target: 
     return applied
 
 
-def _is_target_budgeted(session: Session, spec: EntitySpec) -> bool:
-    """Whether writes count against an hourly budget: they do where what is read from that system does."""
-    read = (other for other in session.specs.values() if other.source.system == spec.target.system)
-    return any(session.source(other).is_budgeted for other in read)
-
-
 def _reads(session: Session, spec: EntitySpec, count: int, days: Days | None) -> int:
     if _is_by_id(session, spec, count):
         return count
@@ -136,11 +129,13 @@ def _is_by_id(session: Session, spec: EntitySpec, count: int) -> bool:
     return session.can_fetch(spec) and count <= session.settings.max_confirmations
 
 
-def _takes(session: Session, requests: int, budgeted: int) -> timedelta:
-    budget, room = session.budget, session.room
-    if budget is None or room == inf or budgeted <= room:
-        return timedelta(seconds=requests * SECONDS_EACH)
-    return ceil((budgeted - room) / budget.limit) * AN_HOUR
+def _takes(session: Session, requests: Counter[str]) -> timedelta:
+    """How long it takes: what does not fit into a system's hourly budget waits for the hours after it."""
+    waits = (
+        ceil((requests[system] - budget.left) / budget.limit) * timedelta(seconds=budget.seconds)
+        for system, budget in session.budgets.items()
+    )
+    return max([timedelta(seconds=requests.total() * SECONDS_EACH), *waits])
 
 
 class _NamedRecords(Targeted):

@@ -123,15 +123,19 @@ def poll_seconds(session: Session, spec: EntitySpec) -> int:
     return pace.poll_seconds * (1 if spec.partitioned else pace.list_poll_factor)
 
 
+def asked(session: Session, spec: EntitySpec) -> str:
+    """The system that is asked what changed: the source, or the target of a source that does not notify."""
+    return (spec.source if session.source(spec).notifies else spec.target).system
+
+
 def _pace(session: Session, spec: EntitySpec) -> Pace:
-    """That of the system which is asked what changed: the source, or the target of a source that does not notify."""
-    asked = spec.source if session.source(spec).notifies else spec.target
-    return pace_of(asked.system, session.settings)
+    return pace_of(asked(session, spec), session.settings)
 
 
-def has_room(session: Session, requests: int) -> bool:
-    """Whether so many requests fit into what is left of the hour's budget, with some left for the runs."""
-    return session.room >= requests + KEPT_FOR_RUNS
+def has_room(session: Session, system: str, requests: int) -> bool:
+    """Whether so many requests fit into what is left of a system's hourly budget, with some left for the runs."""
+    budget = session.budget(system)
+    return budget is None or budget.left >= requests + KEPT_FOR_RUNS
 
 
 def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
@@ -142,7 +146,8 @@ def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
     now, every = session.now(), timedelta(seconds=poll_seconds(session, spec))
     if cursor.since is None and not has_passed(cursor.polled, every, now):
         return ""
-    if not has_room(session, len(WHATS) * (1 if cursor.since is None else _pace(session, spec).feed_pages)):
+    requests = len(WHATS) * (1 if cursor.since is None else _pace(session, spec).feed_pages)
+    if not has_room(session, asked(session, spec), requests):
         return "the hour's request budget is nearly used up, so nothing was asked for"
     source = session.source(spec)
     if spec.target.once and not source.notifies:  # what was made is never changed: there is nothing to compare

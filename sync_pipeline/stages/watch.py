@@ -20,6 +20,7 @@ from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.inbox import ABOUT_TARGET, day_of, is_about_source
 from sync_pipeline.stages.polling import (
     Cursor,
+    asked,
     check_again,
     days_instead,
     has_room,
@@ -115,14 +116,14 @@ def _repeated(session: Session, spec: EntitySpec) -> tuple[list[Dirty], str]:
     wait = min(FIRST_REPEAT * 2 ** min(failed.count - 1, 9), LAST_REPEAT)
     if not has_passed(ended, wait, session.now()):
         return [], f"the last full read failed: it is repeated at {ended + wait:%H:%M:%S} UTC"
-    if not has_room(session, 1):
+    if not all(has_room(session, system, 1) for system in {spec.source.system, spec.target.system}):
         return [], "the last full read failed, and the hour's request budget is nearly used up: it is repeated later"
     return [Dirty((), repeats=failed.last.id)], ""
 
 
 def _due(session: Session, spec: EntitySpec, events: Sequence[Event]) -> tuple[list[Event], str]:
     """The events to answer now, and what to say of the others: the budget is used up, or their next try is later."""
-    if events and not session.source(spec).is_budgeted and not has_room(session, 1):
+    if events and not session.source(spec).notifies and not has_room(session, asked(session, spec), 1):
         return [], f"the hour's request budget is nearly used up: {len(events)} events wait"
     pause, now = timedelta(seconds=session.settings.sensor_seconds), session.now()
     due = [event for event in events if event.is_due(now, pause)]

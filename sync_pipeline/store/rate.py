@@ -78,11 +78,6 @@ def is_day_over(store: Store, bucket: str, now: float) -> bool:
     return microseconds(now) < until <= microseconds(now + DAY_REMEMBERED)
 
 
-def room(store: Store, bucket: str, windows: Sequence[RateWindow], now: float) -> int:
-    """How many requests may be sent from ``now`` on without waiting; no place is taken."""
-    return min(budget(store, bucket, window, now).left for window in windows)
-
-
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What is left of the requests of one window, by our own count."""

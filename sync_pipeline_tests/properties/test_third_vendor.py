@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,13 +14,16 @@ import pytest
 from hypothesis import given
 from sqlalchemy import insert, select
 
+from sync_pipeline.connectors.registry import VENDORS
 from sync_pipeline.errors import SyncError
 from sync_pipeline.mapping.json_types import LONGEST_ID
-from sync_pipeline.stages.polling import poll_seconds
+from sync_pipeline.session.session import Session
+from sync_pipeline.stages.polling import has_room, poll_seconds
 from sync_pipeline.stages.preview import preview
 from sync_pipeline.stages.references import listed
 from sync_pipeline.stages.targeted import sync_ids
 from sync_pipeline.stages.watch import watch
+from sync_pipeline.store.rate import note_sent
 from sync_pipeline.store.rejects import list_rejects
 from sync_pipeline.store.schema import records
 from sync_pipeline_tests.harness import Blocked, Json, Team
@@ -208,6 +212,45 @@ def test_a_change_is_noticed_and_one_note_is_enough_to_answer_it(tmp_path: Path)
         us.sync("notes")
         converged(us, tiny)
         changes_nothing(us, tiny)
+
+
+def test_the_used_up_hour_of_one_system_holds_back_no_other(tmp_path: Path) -> None:
+    """A note is delivered while Clockify's hour is used up: no request to Clockify is needed for it."""
+    with three(tmp_path) as (us, tiny):
+        tiny.put("notes", text="a note")
+        tiny.settle()
+        us.sync()
+        note = tiny.put("notes", text="another note")
+        tiny.settle()
+        us.changes["CLOCKIFY_PLAN"] = "free"
+        with us.session() as session:
+            use_up(session, "clockify")
+            watched = watch(session, session.spec("notes"), None)
+        assert [run.ids for run in watched.runs] == [(note["id"],)]
+
+
+def test_a_system_with_an_hourly_budget_of_its_own_is_spared_when_it_is_used_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever system it is: its budget is known by its name, and no other system's counts for it."""
+    with three(tmp_path) as (us, tiny):
+        tiny.put("notes", text="a note")
+        tiny.settle()
+        us.sync()
+        monkeypatch.setitem(VENDORS, "tiny", replace(VENDORS["tiny"], windows=((20, 3600.0),)))
+        with us.session() as session:
+            assert [*session.budgets] == ["tiny"]
+            use_up(session, "tiny")
+            assert (session.budgets["tiny"].left, session.budgets["tiny"].limit) == (0, 20)
+            assert not has_room(session, "tiny", 1)
+            assert has_room(session, "clockify", 1)
+
+
+def use_up(session: Session, system: str) -> None:
+    """Send all requests that a system's hour allows."""
+    limits = session.limits[system]
+    assert limits.hourly is not None
+    note_sent(session.store, limits.bucket, limits.windows, session.now().timestamp(), limits.hourly[0])
 
 
 @pytest.mark.parametrize("status", [401, 422, 500])

@@ -199,7 +199,6 @@ class TinySource:
     can_fetch = True
     needs_window = False
     notifies = False
-    is_budgeted = False
     uses_expected = False
     owner_list = ""
     feed = None

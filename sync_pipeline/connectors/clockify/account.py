@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sync_pipeline.connectors.http import RetryPolicy
-from sync_pipeline.connectors.limiter import RateWindow
+from sync_pipeline.connectors.limiter import RateLimits, RateWindow
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.ports import ConnectedSystem, Pace
 from sync_pipeline.settings import Settings
@@ -23,11 +23,6 @@ class Plan:
     label: str
     retry_policy: RetryPolicy
     pace: Pace = Pace()
-
-    @property
-    def hourly(self) -> RateWindow | None:
-        """The window that is long enough to be noticed; None when none is longer than a minute."""
-        return next((window for window in self.windows if window[1] > 60), None)
 
 
 PLANS: Mapping[str, Plan] = {
@@ -81,6 +76,11 @@ class Account:
         """The name of the request budget, which all keys of a workspace share."""
         return f"clockify:{self.base_url.rstrip('/')}:{self.workspace}"
 
+    @property
+    def limits(self) -> RateLimits:
+        """The rate limits of its plan."""
+        return RateLimits(self.bucket, PLANS[self.plan].windows)
+
 
 def pace(settings: Settings) -> Pace:
     """How often, and for how much, live syncing asks Clockify on the plan of these settings."""
@@ -89,15 +89,16 @@ def pace(settings: Settings) -> Pace:
 
 def describe(settings: Settings) -> ConnectedSystem:
     """The workspace that these settings name."""
-    account = Account(workspace=settings.clockify_workspace_id, base_url=settings.clockify_base_url)
+    account = Account(
+        workspace=settings.clockify_workspace_id, base_url=settings.clockify_base_url, plan=settings.clockify_plan
+    )
     return ConnectedSystem(
         system="clockify",
         title="Clockify",
         short_title="Clockify",
         named="Clockify",
         plan=settings.clockify_plan,
-        windows=PLANS[settings.clockify_plan].windows,
-        bucket=account.bucket,
+        limits=account.limits,
         is_shared=True,
         secrets=("clockify_api_key", "clockify_addon_token"),
         has_hooks=True,

@@ -36,7 +36,6 @@ class ClockifySource:
     parent: SourceSpec | None = None
     """Where the records are listed, one list for each."""
     notifies = True
-    is_budgeted = True
 
     @property
     def is_entries(self) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from sync_pipeline.connectors.limiter import RateLimits
 from sync_pipeline.connectors.ports import ConnectedSystem
+from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.settings import Settings
 
@@ -14,28 +16,27 @@ def snapshots_account(settings: Settings) -> str:
     )
 
 
-def snapshots_bucket(settings: Settings) -> str:
-    """The name of the Snapshots account's request budget."""
-    return f"snapshots:{snapshots_account(settings)}"
+def snapshots_limits(settings: Settings, profile: BaseProfile) -> RateLimits:
+    """The rate limits of the account."""
+    return RateLimits(f"snapshots:{snapshots_account(settings)}", profile.windows)
 
 
-def agency_bucket(settings: Settings) -> str:
-    """The name of the request budget of the agency that the account is part of."""
+def agency_limits(settings: Settings, profile: BaseProfile) -> RateLimits:
+    """The rate limits of the agency that the account is part of."""
     company = settings.snapshots_company or f"that of {settings.snapshots_location}"
-    return f"snapshots:{settings.snapshots_base_url} {company}"
+    return RateLimits(f"snapshots:{settings.snapshots_base_url} {company}", profile.windows)
 
 
-def describe(settings: Settings) -> ConnectedSystem:
+def describe(settings: Settings, profile: BaseProfile | None = None) -> ConnectedSystem:
     """The account that these settings name, with what its profile says."""
-    profile, has_consent = load_profile(settings.snapshots_profile), settings.auth == "authorization_code"
+    profile, has_consent = profile or load_profile(settings.snapshots_profile), settings.auth == "authorization_code"
     return ConnectedSystem(
         system="snapshots",
         title=profile.title,
         short_title=profile.system,
         named=profile.named,
         plan=f"profile {profile.profile}",
-        windows=profile.windows,
-        bucket=snapshots_bucket(settings),
+        limits=snapshots_limits(settings, profile),
         secrets=("snapshots_api_key",) if settings.auth == "api_key" else ("snapshots_client_secret",),
         can_authorize=settings.stored and has_consent and bool(settings.snapshots_client_id),
         prepares=profile.prepares,
