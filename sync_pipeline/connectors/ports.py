@@ -276,8 +276,14 @@ class Pace:
     """The same for records that changed at the target."""
     rescan_hours: int = 1
     """How often the latest days are read again."""
+    days_cost: str = "1 request to {system} for each page of these days"
+    """What it costs to read the latest days again, for the descriptions of schedules; ``{system}`` is its name."""
+    list_cost: str = "1 request to {system} for each page of its list; 1 more for each record that is missing"
+    """What it costs to read its list."""
+    full_cost: str = "1 request to {system} for each page of its list"
+    """What it costs to read everything it has, on either side of a comparison."""
     note: str = ""
-    """What the descriptions of schedules say about its limits; empty where these are not reached."""
+    """What the descriptions say about its limits; empty where these are not reached."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

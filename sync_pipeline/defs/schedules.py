@@ -5,7 +5,7 @@ Staggered, so that no two begin together; each skips its turn while a run of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -26,12 +26,6 @@ from sync_pipeline.settings import Settings
 from sync_pipeline.setup.overview import turns
 from sync_pipeline.stages.batch import DAYS_AHEAD, Days
 
-COSTS = {
-    "rescan": "2 to 4 requests to Clockify: a report page for each 200 entries, and the running timers",
-    "nightly": "1 request to Clockify for each 200 records; 1 more for each that is missing",
-    "verify": "Clockify's whole list, as a sync reads it: for time entries a report page for each 200 entries, at least "
-    "one for each 31 days; and 1 request for each difference",
-}
 Evaluation = Callable[[dg.ScheduleEvaluationContext], Iterator[dg.RunRequest | dg.SkipReason]]
 REQUESTED = requested("schedule")
 FOR_BULK = BULK | REQUESTED
@@ -43,7 +37,7 @@ def schedules(specs: list[EntitySpec], settings: Settings) -> list[dg.ScheduleDe
     found = [_rescan(spec, settings, crons[spec.entity]) for spec in specs if spec.partitioned]
     found += [_nightly(spec, settings, crons[spec.entity]) for spec in specs if not spec.partitioned]
     found += [_weekly(spec, settings, number) for number, spec in enumerate(specs)]
-    return [*found, _forgetting(settings)]
+    return [*found, _forgetting()]
 
 
 def freshness(spec: EntitySpec, settings: Settings) -> dg.FreshnessPolicy:
@@ -61,6 +55,7 @@ def fresh(asset: dg.AssetsDefinition, policy: dg.FreshnessPolicy) -> dg.AssetsDe
 
 def _rescan(spec: EntitySpec, settings: Settings, cron: str) -> dg.ScheduleDefinition:
     job, days = sync_job_name(spec.entity), settings.rescan_days
+    cost = _in_words(spec.source.system, pace_of(spec.source.system, settings).days_cost)
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         settings = SyncResource.settings()
@@ -77,8 +72,10 @@ def _rescan(spec: EntitySpec, settings: Settings, cron: str) -> dg.ScheduleDefin
         job,
         cron,
         evaluate,
-        settings,
-        f"Reads the last {days} days of {spec.entity} again, and the days ahead. Cost: {COSTS['rescan']}.",
+        [
+            f"Reads the last {days} days of {spec.entity} again, and the days ahead. Cost: {cost}.",
+            *_notes(spec, settings),
+        ],
     )
 
 
@@ -94,8 +91,9 @@ def _nightly(spec: EntitySpec, settings: Settings, cron: str) -> dg.ScheduleDefi
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         yield _busy(context, job) or dg.RunRequest(run_key=_key(context.scheduled_execution_time), tags=FOR_BULK)
 
-    text = f"Reads all {spec.entity}. Cost: {COSTS['nightly']}."
-    return _schedule(f"nightly_{spec.entity}", job, cron, evaluate, settings, text)
+    cost = _in_words(spec.source.system, pace_of(spec.source.system, settings).list_cost)
+    text = [f"Reads all {spec.entity}. Cost: {cost}.", *_notes(spec, settings)]
+    return _schedule(f"nightly_{spec.entity}", job, cron, evaluate, text)
 
 
 def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDefinition:
@@ -107,24 +105,40 @@ def _weekly(spec: EntitySpec, settings: Settings, number: int) -> dg.ScheduleDef
         config = dg.RunConfig(ops={check_op(spec): wanted})
         yield _busy(context, job) or dg.RunRequest(run_key=_key(at), run_config=config, tags=REQUESTED)
 
-    text = f"Reads {spec.entity} on both sides in full and delivers every difference. Cost: {COSTS['verify']}."
-    return _schedule(f"weekly_verify_{spec.entity}", job, f"37 {3 + number % 20} * * 0", evaluate, settings, text)
+    costs = "; ".join(_in_words(system, pace_of(system, settings).full_cost) for system in _systems(spec))
+    text = [
+        f"Reads {spec.entity} on both sides in full and delivers every difference. Cost: {costs}; and 1 request for each difference.",
+        *_notes(spec, settings),
+    ]
+    return _schedule(f"weekly_verify_{spec.entity}", job, f"37 {3 + number % 20} * * 0", evaluate, text)
 
 
-def _forgetting(settings: Settings) -> dg.ScheduleDefinition:
+def _systems(spec: EntitySpec) -> list[str]:
+    return list(dict.fromkeys((spec.source.system, spec.target.system)))
+
+
+def _in_words(system: str, cost: str) -> str:
+    return cost.format(system=SYSTEMS[system].label)
+
+
+def _notes(spec: EntitySpec, settings: Settings) -> list[str]:
+    """What the systems of an entity say about their limits."""
+    return list(filter(None, (pace_of(system, settings).note for system in _systems(spec))))
+
+
+def _forgetting() -> dg.ScheduleDefinition:
     def evaluate(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         yield _busy(context, FORGET_EVENTS) or dg.RunRequest(
             run_key=_key(context.scheduled_execution_time), tags=REQUESTED
         )
 
-    text = "Deletes what is older than the SYNC_KEEP_... settings: events, history, runs, batches. Cost: no request."
-    return _schedule(f"nightly_{FORGET_EVENTS}", FORGET_EVENTS, "47 1 * * *", evaluate, settings, text)
+    text = ["Deletes what is older than the SYNC_KEEP_... settings: events, history, runs, batches. Cost: no request."]
+    return _schedule(f"nightly_{FORGET_EVENTS}", FORGET_EVENTS, "47 1 * * *", evaluate, text)
 
 
 def _schedule(
-    name: str, job: str, cron: str, evaluate: Evaluation, settings: Settings, description: str
+    name: str, job: str, cron: str, evaluate: Evaluation, description: Iterable[str]
 ) -> dg.ScheduleDefinition:
-    notes = [pace_of(system, settings).note for system in SYSTEMS]
     return dg.ScheduleDefinition(
         name=name,
         job_name=job,
@@ -133,7 +147,7 @@ def _schedule(
         execution_fn=_when_live(evaluate),
         # Its turns always come, and do something when live syncing is on: the switch needs no restart.
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=" ".join(filter(None, [description, *notes])),
+        description=" ".join(description),
     )
 
 

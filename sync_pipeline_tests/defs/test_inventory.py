@@ -126,6 +126,18 @@ def test_schedules(defs: dg.Definitions) -> None:
     assert all("Cost: " in str(s.description) for s in schedules)
 
 
+def test_a_schedule_states_the_cost_at_the_systems_it_asks(defs: dg.Definitions) -> None:
+    """A list is read from the source of its entity, both sides by a comparison, and none to delete what is old."""
+    said = {s.name: str(s.description) for s in defs.get_repository_def().schedule_defs}
+    assert "1 request to the Snapshots API for each page of its list" in said["nightly_locations"]
+    assert "Clockify" not in said["nightly_locations"].partition("Cost: ")[2].partition(". ")[0]
+    assert "1 request to Clockify for each 200 records" in said["nightly_projects"]
+    for name in ("weekly_verify_locations", "weekly_verify_time_entries"):
+        assert "Clockify's whole list" in said[name]
+        assert "1 request to the Snapshots API for each page of its list" in said[name]
+    assert said["nightly_forget_events"].endswith("Cost: no request.")
+
+
 def test_sensors(defs: dg.Definitions) -> None:
     """One an entity, named for it, asking for targeted runs and for whole syncs; that of the alerts asks for none."""
     sensors = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sync_pipeline.connectors.http import RetryPolicy
 from sync_pipeline.connectors.limiter import RateLimits, RateWindow
@@ -22,16 +22,23 @@ class Plan:
     windows: tuple[RateWindow, ...]
     label: str
     retry_policy: RetryPolicy
-    pace: Pace = Pace()
+    pace: Pace
 
 
+PACE = Pace(
+    days_cost="2 to 4 requests to Clockify: a report page for each 200 entries, and the running timers",
+    list_cost="1 request to Clockify for each 200 records; 1 more for each that is missing",
+    full_cost="Clockify's whole list, as a sync reads it: for time entries a report page for each 200 entries, at least one "
+    "for each 31 days",
+)
 PLANS: Mapping[str, Plan] = {
     "free": Plan(
         ((10, 1.0), (30, 3600.0)),
         "Clockify allows 30 requests an hour on the Free plan",
         # A 429 that names no time means that another client used the hour's budget: look again every few minutes.
         RetryPolicy(first_wait_after_429=300.0, longest_wait=900.0, longest_retry_after=3600.0, total_wait=4500.0),
-        Pace(
+        replace(
+            PACE,
             poll_seconds=3600,
             list_poll_factor=3,
             feed_pages=5,
@@ -42,7 +49,7 @@ PLANS: Mapping[str, Plan] = {
             note="On the Free plan it shares the 30 requests an hour with everything else and waits for its turn.",
         ),
     ),
-    "paid": Plan(((50, 1.0),), "Clockify allows 50 requests a second on a paid plan", RetryPolicy()),
+    "paid": Plan(((50, 1.0),), "Clockify allows 50 requests a second on a paid plan", RetryPolicy(), PACE),
 }
 
 
