@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -319,6 +319,21 @@ class ConnectedSystem:
     def at_start(self) -> str:
         """What people call it at the beginning of a sentence."""
         return self.named[:1].upper() + self.named[1:]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountAddress:
+    """Where one account is, by the settings alone: its profile is not needed, which may be invalid."""
+
+    vendor: str
+    """What the `pages` of an entity call its vendor."""
+    base_url: str = ""
+    parts: tuple[str, ...] = ()
+    """Everything that has a say in where its secrets are sent."""
+    account: str = ""
+    """The account at this address; "" where that has only one, or none is chosen."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the `pages` of an entity can name of it, besides the record."""
 
 
 class System(Protocol):

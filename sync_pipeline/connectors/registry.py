@@ -10,7 +10,7 @@ from sync_pipeline.connectors.clockify import account as clockify
 from sync_pipeline.connectors.highlevel.account import HighLevel
 from sync_pipeline.connectors.http import ClientOptions
 from sync_pipeline.connectors.limiter import RateLimits, RateWindow
-from sync_pipeline.connectors.ports import ConnectedSystem, Pace, SnapshotsSystem, System
+from sync_pipeline.connectors.ports import AccountAddress, ConnectedSystem, Pace, SnapshotsSystem, System
 from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.snapshots import account as snapshots
 from sync_pipeline.connectors.snapshots.api import Credentials, Snapshots
@@ -55,6 +55,11 @@ CONNECTORS: Mapping[str, Callable[[Any, str, Credentials, ClientOptions], Snapsh
 
 PACES: Mapping[str, Callable[[Settings], Pace]] = {"clockify": clockify.pace}
 """The paces of the two systems of a set-up that depend on its settings, by system."""
+ADDRESSES: Mapping[str, Callable[[Settings], AccountAddress]] = {
+    "clockify": clockify.address,
+    "snapshots": snapshots.address,
+}
+"""Where the accounts of these two systems are."""
 
 
 def open_snapshots(
@@ -79,6 +84,18 @@ def pace_of(system: str, settings: Settings) -> Pace:
     if system in VENDORS:
         return VENDORS[system].pace
     return PACES[system](settings) if system in PACES else Pace()
+
+
+def address_of(system: str, settings: Settings) -> AccountAddress:
+    """Where the account of a system is."""
+    if system in VENDORS:
+        return AccountAddress(vendor=system, account=VENDORS[system].account(settings))
+    return ADDRESSES[system](settings)
+
+
+def page_names(settings: Settings) -> dict[str, str]:
+    """What the `pages` of an entity can name, besides the record."""
+    return {name: value for address in ADDRESSES.values() for name, value in address(settings).names.items()}
 
 
 def name_of(system: str, settings: Settings) -> str:

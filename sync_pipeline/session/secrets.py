@@ -15,6 +15,7 @@ from functools import cached_property
 
 from sync_pipeline.connectors.policy import Origin
 from sync_pipeline.connectors.profile_files import load_profile
+from sync_pipeline.connectors.registry import address_of
 from sync_pipeline.errors import ConfigError, SyncError
 from sync_pipeline.settings import SETTINGS, Settings
 from sync_pipeline.store import credentials
@@ -82,11 +83,7 @@ def is_of_another(where: str, settings: Settings) -> bool:
 
 def address(settings: Settings, system: str) -> str:
     """The address a system's secrets are for: everything that has a say in where they are sent."""
-    addresses = {
-        "clockify": (settings.clockify_base_url, settings.clockify_reports_url),
-        "snapshots": (settings.snapshots_profile, settings.snapshots_base_url, settings.snapshots_account),
-    }
-    return " ".join((system, *addresses[system])).strip()
+    return " ".join((system, *address_of(system, settings).parts)).strip()
 
 
 @dataclass

@@ -19,7 +19,7 @@ from sync_pipeline.connectors.ports import SnapshotsSystem, System
 from sync_pipeline.connectors.preparation import Measured
 from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.profile_files import load_profile
-from sync_pipeline.connectors.registry import VENDORS, connected_systems, limits_of, open_snapshots
+from sync_pipeline.connectors.registry import VENDORS, address_of, connected_systems, limits_of, open_snapshots
 from sync_pipeline.connectors.snapshots.account import agency_limits, snapshots_account, snapshots_limits
 from sync_pipeline.connectors.snapshots.api import AgencyKey, Credentials, needed_scopes
 from sync_pipeline.errors import SyncError
@@ -173,8 +173,7 @@ def other_accounts(settings: Settings, specs: Mapping[str, EntitySpec]) -> dict[
 
 def facts_place(settings: Settings, system: str) -> str:
     """Under what facts about a system are kept: its address, and the account there."""
-    accounts = {"clockify": settings.clockify_workspace_id, "snapshots": settings.snapshots_location}
-    return f"{place(settings, system)} {accounts.get(system, '')}".strip()
+    return f"{place(settings, system)} {address_of(system, settings).account}".strip()
 
 
 def limits_in(settings: Settings, profile: BaseProfile, others: Mapping[str, str]) -> dict[str, RateLimits]:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from sync_pipeline.connectors.paging import Record
+from sync_pipeline.connectors.registry import address_of, page_names
 from sync_pipeline.mapping.spec import EntitySpec, Field
 from sync_pipeline.serving import is_local
 from sync_pipeline.session.session import Session
@@ -142,15 +143,13 @@ def pages_of(session: Session, spec: EntitySpec | None, row: RecordRow) -> dict[
     """The addresses of a record's pages at both vendors; none where a system is a server on this machine."""
     if spec is None or not spec.pages:
         return {}
-    settings = session.settings
     sides = {spec.source.system: row.source_id, spec.target.system: row.target_id}
-    vendors = {"clockify": "clockify", "snapshots": settings.snapshots_profile}
-    bases = {"clockify": settings.clockify_base_url, "snapshots": settings.snapshots_base_url}
-    found: dict[str, str] = {}
+    names, found = page_names(session.settings), dict[str, str]()
     for system, key in sides.items():
-        template = spec.pages.get(vendors.get(system, system), "")
-        if key and template and not is_local(urlsplit(bases.get(system, "")).netloc):
-            named = {"id": key, "workspace": settings.clockify_workspace_id, "account": settings.snapshots_account}
+        there = address_of(system, session.settings)
+        template = spec.pages.get(there.vendor, "")
+        if key and template and not is_local(urlsplit(there.base_url).netloc):
+            named = {**names, "id": key}
             found[system] = template.format(**{name: quote(value or "", safe="") for name, value in named.items()})
     return found
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from sync_pipeline.connectors.http import RetryPolicy
 from sync_pipeline.connectors.limiter import RateLimits, RateWindow
 from sync_pipeline.connectors.policy import Origin
-from sync_pipeline.connectors.ports import ConnectedSystem, Pace
+from sync_pipeline.connectors.ports import AccountAddress, ConnectedSystem, Pace
 from sync_pipeline.settings import Settings
 
 KEY_SETTING = "CLOCKIFY_API_KEY"
@@ -92,6 +92,17 @@ class Account:
 def pace(settings: Settings) -> Pace:
     """How often, and for how much, live syncing asks Clockify on the plan of these settings."""
     return PLANS[settings.clockify_plan].pace
+
+
+def address(settings: Settings) -> AccountAddress:
+    """Where the workspace is."""
+    return AccountAddress(
+        vendor="clockify",
+        base_url=settings.clockify_base_url,
+        parts=(settings.clockify_base_url, settings.clockify_reports_url),
+        account=settings.clockify_workspace_id,
+        names={"workspace": settings.clockify_workspace_id},
+    )
 
 
 def describe(settings: Settings) -> ConnectedSystem:

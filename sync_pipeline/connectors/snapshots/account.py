@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync_pipeline.connectors.limiter import RateLimits
-from sync_pipeline.connectors.ports import ConnectedSystem
+from sync_pipeline.connectors.ports import AccountAddress, ConnectedSystem
 from sync_pipeline.connectors.profile import BaseProfile
 from sync_pipeline.connectors.profile_files import load_profile
 from sync_pipeline.settings import Settings
@@ -25,6 +25,17 @@ def agency_limits(settings: Settings, profile: BaseProfile) -> RateLimits:
     """The rate limits of the agency that the account is part of."""
     company = settings.snapshots_company or f"that of {settings.snapshots_location}"
     return RateLimits(f"snapshots:{settings.snapshots_base_url} {company}", profile.windows)
+
+
+def address(settings: Settings) -> AccountAddress:
+    """Where the account is."""
+    return AccountAddress(
+        vendor=settings.snapshots_profile,
+        base_url=settings.snapshots_base_url,
+        parts=(settings.snapshots_profile, settings.snapshots_base_url, settings.snapshots_account),
+        account=settings.snapshots_location,
+        names={"account": settings.snapshots_account},
+    )
 
 
 def describe(settings: Settings, profile: BaseProfile | None = None) -> ConnectedSystem:
