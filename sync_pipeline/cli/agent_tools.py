@@ -28,6 +28,7 @@ from sync_pipeline.cli.report import report_document
 from sync_pipeline.cli.state import status_document
 from sync_pipeline.connectors.operations import rows_of
 from sync_pipeline.errors import ConfigError, FatalApiError, NotAllowed, NotGranted
+from sync_pipeline.mapping.facts import entities_with
 from sync_pipeline.mapping.load import specs_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.operations.catalogue import Operation, counted, known, operation, search
@@ -310,8 +311,7 @@ def _has_personal_label(specs: Mapping[str, EntitySpec], entity: str) -> bool:
 def _are_people_hidden(session: Session) -> bool:
     """Whether the names of those who log time are personal."""
     specs = _mapped(session)
-    people = [name for name, spec in specs.items() if spec.facts and spec.facts.table == "person_facts"]
-    return any(_has_personal_label(specs, each) for each in people)
+    return any(_has_personal_label(specs, each) for each in entities_with("person_facts", specs))
 
 
 def _without_people(session: Session, alerts: Sequence[Json]) -> list[Json]:

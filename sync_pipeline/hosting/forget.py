@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import orjson
 from dagster import DagsterInstance, RunsFilter
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
+from sync_pipeline.connectors.registry import name_of
 from sync_pipeline.errors import ConfigError, NotAllowed
 from sync_pipeline.mapping.canonical import canonical_target
+from sync_pipeline.mapping.facts import entities_with
 from sync_pipeline.mapping.load import load_automations, specs_of
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.secrets import Vault
@@ -36,7 +39,8 @@ from sync_pipeline.store.records import Known
 from sync_pipeline.store.retention import copies
 from sync_pipeline.store.scope import draw
 
-USERS = "users"
+PEOPLE = "person_facts"
+"""The facts by which an entity's file says that its records are people."""
 LEFT_ALONE = (
     "encryption.key",
     "console.json",
@@ -56,6 +60,8 @@ UNDER_WAY = list(IN_PROGRESS_RUN_STATUSES)
 class Person:
     """A person and their records by entity: those that are deleted at the source, and those that are not."""
 
+    entity: str
+    """The entity that they are a record of."""
     id: str
     values: set[str] = field(default_factory=set)
     """Everything that identifies them: name, e-mail address, each personal field."""
@@ -93,16 +99,18 @@ def find_person(session: Session, person: str) -> Person:
     Raises ConfigError when no user is known by it, NotAllowed when they still exist at the source.
     """
     specs = _every(session)
-    spec = specs[USERS]
-    known = _by_mail(session, spec, person) if "@" in person else _by_id(session, person)
+    people = [specs[name] for name in _people(specs)]
+    spec, known = _by_mail(session, people, person) if "@" in person else _by_id(session, people, person)
     source_id = known.source_id if known else person
-    session.call(session.clockify.prove_admin)  # other members are only visible to an admin
+    session.call(session.source(spec).prove_complete)  # other members may be visible to an admin only
     if listed(session, spec, [source_id]):
+        there = name_of(spec.source.system, session.settings)
         raise NotAllowed(
-            f"The user {source_id} still exists at Clockify, so the next sync would bring everything back.",
+            f"The user {source_id} still exists at {there}, so the next sync would bring everything back.",
             fix="Remove the member from the workspace there (a deactivated one still exists), then run this again.",
         )
     found = Person(
+        spec.entity,
         source_id,
         _personal(spec, known) if known else set(),
         is_forgotten=session.forgotten.knows(source_id),
@@ -110,8 +118,8 @@ def find_person(session: Session, person: str) -> Person:
     )
     for each in specs.values():  # what is switched off by now is still stored
         _find_records(session, each, found)
-        if each.target.once and each.listed_at == spec.listed_at:
-            _find_made(session, each, found)
+        if each.entity != spec.entity and each.listed_at == spec.listed_at:
+            _find_same(session, each, found)
     return found
 
 
@@ -121,7 +129,7 @@ def forget(session: Session, instance: DagsterInstance, person: Person) -> list[
     Raises NotAllowed when a run is still writing one of the records after a minute.
     """
     specs = _every(session)
-    removed = {USERS: [person.id], **{name: ids for name, ids in person.deleted.items() if ids}}
+    removed = {person.entity: [person.id], **{name: ids for name, ids in person.deleted.items() if ids}}
     keyring, now = Vault(session.store, session.settings).keyring, session.now()
     with ExitStack() as locks:
         for name, spec in specs.items():
@@ -173,29 +181,42 @@ def _claim(session: Session, spec: EntitySpec, ids: Collection[str]) -> None:
 def _personal_fields(session: Session) -> dict[str, list[str]]:
     """The personal fields of users, and of the entities whose records refer to a user."""
     specs = specs_of(session.settings)
-    about = {name: spec for name, spec in specs.items() if name == USERS or USERS in spec.references.values()}
+    people = set(_people(specs))
+    about = {name: spec for name, spec in specs.items() if people & {name, *spec.references.values()}}
     return {name: [each.name for each in spec.fields if each.personal] for name, spec in about.items()}
 
 
-def _by_id(session: Session, source_id: str) -> Known | None:
-    found = session.ledger(USERS).lookup([source_id]).get(source_id)
-    if found is None and not session.forgotten.knows(source_id):
-        raise ConfigError(f"No user with the id {source_id} is known here.", fix="Look at the id in Clockify's URLs.")
+def _people(specs: Mapping[str, EntitySpec]) -> list[str]:
+    """The entities of people; ConfigError when there is none."""
+    if not (found := entities_with(PEOPLE, specs)):
+        raise ConfigError(
+            "No entity is of people, so no one can be found.", fix=f"Add `facts` of the table {PEOPLE} to its file."
+        )
     return found
 
 
-def _by_mail(session: Session, spec: EntitySpec, mail: str) -> Known:
-    names = [each.name for each in spec.fields if each.type == "email"]
-    for page in session.ledger(USERS).scan():
-        for row in page:
+def _by_id(session: Session, people: Sequence[EntitySpec], source_id: str) -> tuple[EntitySpec, Known | None]:
+    for spec in people:
+        if (found := session.ledger(spec).lookup([source_id]).get(source_id)) is not None:
+            return spec, found
+    if not session.forgotten.knows(source_id):
+        there = name_of(people[0].source.system, session.settings)
+        raise ConfigError(f"No user with the id {source_id} is known here.", fix=f"Look at the id in {there}'s URLs.")
+    return people[0], None
+
+
+def _by_mail(session: Session, people: Sequence[EntitySpec], mail: str) -> tuple[EntitySpec, Known]:
+    for spec in people:
+        names = [each.name for each in spec.fields if each.type == "email"]
+        for row in chain.from_iterable(session.ledger(spec).scan()):
             fields = _fields(row)
             if any(str(fields.get(name)).casefold() == mail.casefold() for name in names):
-                return row
+                return spec, row
     raise ConfigError("No user with this e-mail address is known here.", fix="Give the user's id instead.")
 
 
 def _find_records(session: Session, spec: EntitySpec, person: Person) -> None:
-    names = [name for name, entity in spec.references.items() if entity == USERS]
+    names = [name for name, entity in spec.references.items() if entity == person.entity]
     for page in session.ledger(spec).scan() if names else ():
         for row in page:
             if person.id not in row.fields:
@@ -209,8 +230,8 @@ def _find_records(session: Session, spec: EntitySpec, person: Person) -> None:
                 person.values |= _personal(spec, row)
 
 
-def _find_made(session: Session, spec: EntitySpec, person: Person) -> None:
-    """What an automation has stored about the user; what it has created at the target stays."""
+def _find_same(session: Session, spec: EntitySpec, person: Person) -> None:
+    """What another entity, or an automation, has stored about the user; what is at its target stays."""
     if (row := session.ledger(spec).lookup([person.id]).get(person.id)) is not None:
         person.deleted.setdefault(spec.entity, []).append(person.id)
         person.values |= _personal(spec, row)
@@ -294,9 +315,10 @@ def _rewrite(db: sqlite3.Connection) -> None:
 
 
 def _unreachable(session: Session, instance: DagsterInstance, person: Person) -> Iterator[str]:
-    yield "The Snapshots API has what was delivered; entries that exist are updated there by the next sync."
+    there = name_of(specs_of(session.settings)[person.entity].target.system, session.settings)
+    yield f"{there[:1].upper()}{there[1:]} has what was delivered; entries that exist are updated there by the next sync."
     yield "Back-ups and exported files."
-    for accounts in accounts_with(session.store, session.pair, USERS, person.id):
+    for accounts in accounts_with(session.store, session.pair, person.entity, person.id):
         yield f"What is stored for other accounts: run this with their set-up, too ({accounts})."
     if session.store.path is None:
         yield "PostgreSQL keeps deleted rows until VACUUM, and its write-ahead log and back-ups as long as you set."

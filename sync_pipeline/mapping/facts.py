@@ -53,6 +53,11 @@ _WHOLE = range(-(2**53), 2**53)
 _HOUR = 3_600
 
 
+def entities_with(table: str, specs: Mapping[str, EntitySpec]) -> list[str]:
+    """The entities whose facts are kept in this table: whose records are people, or time entries."""
+    return [name for name, spec in specs.items() if spec.facts is not None and spec.facts.table == table]
+
+
 def facts_of(spec: EntitySpec, records: Sequence[Record]) -> list[str | None]:
     """The facts of each record, as a JSON list in the order of the columns; None where its YAML names none."""
     if spec.facts is None:

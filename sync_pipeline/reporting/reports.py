@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from sync_pipeline.mapping.facts import entities_with
 from sync_pipeline.reporting.revenue import COLUMNS, USED, add_revenue, revenue_totals
 from sync_pipeline.session.session import Session
 from sync_pipeline.store.figures import GROUPS, Figures, Period, ProjectBudget, budgets, sums_of_entries, sums_of_months
@@ -60,9 +61,7 @@ class Report(NamedTuple):
 
 def fact_entities(session: Session) -> list[str]:
     """The entities that reports are based on."""
-    return [
-        name for name, spec in session.specs.items() if spec.facts is not None and spec.facts.table == "entry_facts"
-    ]
+    return entities_with("entry_facts", session.specs)
 
 
 def up_to_date(session: Session) -> Recomputed:

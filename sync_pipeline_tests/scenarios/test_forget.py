@@ -21,8 +21,19 @@ from sync_pipeline.store.schema import COPY, deliveries, pairs, person_facts, re
 from sync_pipeline_tests.cli.shell import Shell, shell_for
 from sync_pipeline_tests.harness import Json, Team, morning, team
 from sync_pipeline_tests.scenarios.dagster_runs import enter, instance_of, sync
+from sync_pipeline_tests.scenarios.mappings import write_mapping
 
 NAME, MAIL = 'Zoë "Zed" Quillfeather', "zoe.quillfeather@polaris.example"
+MEMBERS = """
+entity: members
+label: {source: name, personal: true}
+source: {system: clockify, list: "/workspaces/{workspace}/users", params: {status: ALL}, id: id}
+target: {system: snapshots, id: member_id}
+fields:
+  member_id: {source: id, type: id, required: true}
+  mail: {source: email, type: email, personal: true}
+facts: {table: person_facts, columns: {name: name}}
+"""
 WORDS = "Inspected the Quillfeather residence"
 TRACES = (b"Quillfeather", b"quillfeather")
 
@@ -143,6 +154,20 @@ def test_entities_that_are_switched_off_are_forgotten_too(us: Team) -> None:
     us.control("POST", "users", {"id": person, "remove": True})
     with shell_for(us, us.home.parent, CLOCKIFY_READER="report", SYNC_ENTITIES="users") as typed:
         assert typed("forget", person, "--yes", "--json", code=0).document["kept"] >= 1
+    assert found_in(us) == []
+
+
+@pytest.mark.parametrize("users", ["", "entity: users\nfacts:\n"])
+def test_people_are_the_entities_whose_file_says_so(us: Team, shell: Shell, users: str) -> None:
+    """An entity of the user's own, beside `users` or instead of it: a person is found there, and nothing of them is left."""
+    us.control("POST", "entities", {"entity": "members", "id_field": "member_id"})
+    folder = write_mapping(us, "members.yaml", MEMBERS)
+    if users:
+        write_mapping(us, "users.yaml", users)
+    us.sync(*([] if users else ["users"]), "members")
+    assert found_in(us)
+    us.control("POST", "users", {"id": a_person(us)["id"], "remove": True})
+    shell.with_(SYNC_MAPPINGS_DIR=str(folder))("forget", MAIL, "--yes", code=0)
     assert found_in(us) == []
 
 
