@@ -25,7 +25,7 @@ from sync_pipeline.settings import Settings
 from sync_pipeline.stages.batch import DAYS_AHEAD
 from sync_pipeline.stages.watch import Dirty, watch
 from sync_pipeline.webhooks.hooks import has_hooks, open_hooks
-from sync_pipeline.webhooks.registration import follow_users
+from sync_pipeline.webhooks.registration import follow_named
 
 SHOWN_EVENTS = 50
 DAGSTERS_SECONDS = 5
@@ -70,7 +70,7 @@ def _evaluation(spec: EntitySpec) -> Evaluation:
                     return dg.SkipReason(session.mode.why)
                 session.until = monotonic() + TICK_SECONDS
                 if _owns_others(session, spec):
-                    _follow_users(context, session)
+                    _follow_named(context, session)
                 return _listen(_Look(context.instance, session, session.spec(spec.entity), context.cursor))
         except SyncError as error:
             return dg.SkipReason(str(error))
@@ -83,10 +83,10 @@ def _owns_others(session: Session, spec: EntitySpec) -> bool:
     return any(session.owners(other) == spec.entity for other in session.specs.values())
 
 
-def _follow_users(context: dg.SensorEvaluationContext, session: Session) -> None:
+def _follow_named(context: dg.SensorEvaluationContext, session: Session) -> None:
     """Have the webhooks about users name those who joined since; the tick continues even if that fails."""
     try:
-        if has_hooks(session) and (note := follow_users(session, open_hooks(session))):
+        if has_hooks(session) and (note := follow_named(session, open_hooks(session))):
             context.log.info(note)
     except SyncError as error:
         context.log.warning("The webhooks about users could not be looked at: %s", error)

@@ -47,7 +47,7 @@ class Hook:
     previous: str = ""
     overlap_until: str = ""
     users: str = ""
-    """Mark of the users who were known when it was last made to name them; see ``registration.follow_users``."""
+    """Mark of the users who were known when it was last made to name them; see ``registration.follow_named``."""
 
     def __repr__(self) -> str:
         return f"Hook({self.name})"

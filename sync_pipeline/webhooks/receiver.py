@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sync_pipeline.connectors.clockify.webhooks import EVENT, SIGNATURE
 from sync_pipeline.errors import SyncError
 from sync_pipeline.serving import ServerLimits, is_local
 from sync_pipeline.store import events
@@ -42,8 +43,6 @@ log_ = logging.getLogger(__name__)
 
 SYSTEM, SIGNED_SYSTEM = "clockify", "snapshots"
 SIGNED_EVENT = re.compile(r"[A-Za-z]{1,64}")
-SIGNATURE = "clockify-signature"
-EVENT = "clockify-webhook-event-type"
 MAX_BODY = 1024 * 1024
 MAX_SECRET = 8192
 """Characters of a path secret or a token; an add-on's is about a thousand long."""

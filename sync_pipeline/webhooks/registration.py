@@ -1,7 +1,7 @@
 """Subscribing to Clockify's webhooks: whatever is there already is found again, so it can be run any number of times.
 
 A hook of ours is recognised by its secret path; when the secrets were lost, by our name at the same public address.
-Clockify sends changes of users only for the users a hook names: ``follow_users`` has it name those who joined since.
+Clockify sends changes of users only for the users a hook names: ``follow_named`` has it name those who joined since.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
+from sync_pipeline.connectors.clockify import webhooks
 from sync_pipeline.connectors.clockify.webhooks import Webhook, WebhookApi, hook_path
 from sync_pipeline.errors import AmbiguousWrite, ConfigError, RejectedRecord, SyncError
 from sync_pipeline.session.health import WEBHOOKS, note_finding
@@ -20,12 +21,7 @@ from sync_pipeline.store.credentials import encrypt_again
 from sync_pipeline.webhooks.events import WebhookEvents
 from sync_pipeline.webhooks.hooks import ADDON, Hook, HookStore, new_hook
 
-LIMITS: Mapping[str, tuple[int, int]] = {"free": (3, 3), "paid": (10, 100)}
-"""Plan -> webhooks per user and per workspace."""
-MOST_USERS = 1_000
-"""Users that a hook names at most, the newest ones: how many Clockify takes is not documented."""
 NAME_PREFIX = "sync "
-LONGEST_NAME = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +174,7 @@ class Registrar:
             found = to_name(self.session, self.hooks.events, event) or sorted(
                 self.session.call(self.session.clockify.user_ids)
             )
-            self._known.extend(found[-MOST_USERS:])
+            self._known.extend(found[-webhooks.MOST_NAMED :])
         return self._known
 
     def _enable(self, hook: Hook, hook_id: str) -> Webhook:
@@ -223,11 +219,7 @@ class Registrar:
             return wishes.limit
         mine = {hook.id for hooks in ours.values() for hook in hooks}
         others = [hook for hook in found if hook.id not in mine]
-        per_user, per_workspace = LIMITS[self.session.settings.clockify_plan]
-        if not others:
-            return per_user
-        me = str(self.session.call(self.session.clockify.me)["id"])
-        return min(per_user - sum(hook.user == me for hook in others), per_workspace - len(others))
+        return self.session.call(self.session.clockify.hook_room, others)
 
     def _url(self, hook: Hook) -> str:
         return self.base + hook.path(self._workspace)
@@ -241,7 +233,7 @@ class Registrar:
         return self.session.clockify.webhooks
 
 
-def follow_users(session: Session, hooks: HookStore) -> str:
+def follow_named(session: Session, hooks: HookStore) -> str:
     """Have the hooks about users name all currently known users; returns what was done, "" when nothing was.
 
     It asks Clockify only when the users in the store are others than last time. A refusal is returned and not tried again
@@ -261,16 +253,16 @@ def follow_users(session: Session, hooks: HookStore) -> str:
         if webhook is not None and not names(webhook, users):
             try:
                 session.call(api.update, webhook.id, webhook.name, webhook.event, webhook.url, users)
-                notes.append(f"the webhook {hook.name} names {len(users)} users now")
+                notes.append(f"the webhook {hook.name} names {len(users)} {events.entity_of(hook.name)} now")
             except RejectedRecord as error:
-                notes.append(f"the webhook {hook.name} does not name all users: {error}")
+                notes.append(f"the webhook {hook.name} does not name all {events.entity_of(hook.name)}: {error}")
         hooks.save(replace(hook, users=_mark(users)), session.now())
     return ". ".join(notes)
 
 
 def to_name(session: Session, events: WebhookEvents, event: str) -> list[str]:
     """Whom a webhook for this event has to name: the newest records in the store that it is about, by id."""
-    return session.ledger(events.entity_of(event) or "").newest_ids(MOST_USERS)
+    return session.ledger(events.entity_of(event) or "").newest_ids(webhooks.MOST_NAMED)
 
 
 def names(webhook: Webhook, users: Sequence[str]) -> bool:
@@ -345,7 +337,7 @@ def _has_our_form(webhook: Webhook, workspace: str) -> bool:
 
 def name_of(event: str) -> str:
     """How the webhook is called in Clockify's pages."""
-    return (NAME_PREFIX + event)[:LONGEST_NAME]
+    return (NAME_PREFIX + event)[: webhooks.LONGEST_NAME]
 
 
 def public_url(url: str, clockify_url: str) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import sync_pipeline.webhooks
+from sync_pipeline.connectors.clockify.webhooks import LONGEST_NAME
 from sync_pipeline.mapping.load import load_specs
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.sandbox.clockify.webhook_events import EVENTS
 from sync_pipeline.webhooks.events import WebhookEvents
-from sync_pipeline.webhooks.registration import LONGEST_NAME, name_of
+from sync_pipeline.webhooks.registration import name_of
 from sync_pipeline_tests.webhooks.shipped import OF_USERS, SHIPPED, WORTH_MOST_FIRST
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,11 @@ from typing import Any
 import orjson
 import pytest
 
+from sync_pipeline.connectors.clockify import webhooks
 from sync_pipeline.errors import SyncError
 from sync_pipeline.sandbox.clockify import webhooks as clockify_webhooks
-from sync_pipeline.webhooks import registration
 from sync_pipeline.webhooks.hooks import open_hooks
-from sync_pipeline.webhooks.registration import Registrar, Wishes, follow_users
+from sync_pipeline.webhooks.registration import Registrar, Wishes, follow_named
 from sync_pipeline_tests.defs.live import live
 from sync_pipeline_tests.harness import Json, Team, team
 from sync_pipeline_tests.webhooks.shipped import OF_USERS, WORTH_MOST_FIRST
@@ -61,7 +61,7 @@ def follow(us: Team) -> tuple[str, int]:
     """Have the hooks follow; what was done, and the requests it took."""
     with us.session() as session:
         before = session.requests
-        return follow_users(session, open_hooks(session)), session.requests - before
+        return follow_named(session, open_hooks(session)), session.requests - before
 
 
 def test_hooks_about_users_name_them(us: Team) -> None:
@@ -133,14 +133,14 @@ def test_a_refusal_is_named_and_not_repeated(us: Team) -> None:
     us.sync("users")
     us.fault("status", "GET */webhooks", status=403, body={"message": "Access Denied", "code": 501}, count=1)
     with us.session() as session, pytest.raises(SyncError):
-        follow_users(session, open_hooks(session))
+        follow_named(session, open_hooks(session))
     us.no_faults()
     assert follow(us)[0] == f"the webhook {CHANGED} names {len(ids(us))} users now"
 
 
 def test_no_more_users_are_named_than_the_limit(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     """The newest: what happens to the others is found by polling."""
-    monkeypatch.setattr(registration, "MOST_USERS", 2)
+    monkeypatch.setattr(webhooks, "MOST_NAMED", 2)
     register(us)
     assert hook(us)["triggerSource"] == sorted(ids(us))[-2:]
     us.sync("users")

@@ -23,6 +23,8 @@ class Plan:
     label: str
     retry_policy: RetryPolicy
     pace: Pace
+    hooks: tuple[int, int]
+    """Webhooks per user, and per workspace."""
 
 
 PACE = Pace(
@@ -48,8 +50,11 @@ PLANS: Mapping[str, Plan] = {
             rescan_hours=6,
             note="On the Free plan it shares the 30 requests an hour with everything else and waits for its turn.",
         ),
+        hooks=(3, 3),
     ),
-    "paid": Plan(((50, 1.0),), "Clockify allows 50 requests a second on a paid plan", RetryPolicy(), PACE),
+    "paid": Plan(
+        ((50, 1.0),), "Clockify allows 50 requests a second on a paid plan", RetryPolicy(), PACE, hooks=(10, 100)
+    ),
 }
 
 

@@ -15,7 +15,7 @@ from sync_pipeline.connectors.clockify.entries import EntryReader, ReaderChoice,
 from sync_pipeline.connectors.clockify.names import Names, NameStore
 from sync_pipeline.connectors.clockify.source import NOT_CLOCKIFY, USERS, ClockifySource
 from sync_pipeline.connectors.clockify.target import TARGETS, Clients, ClockifyTarget
-from sync_pipeline.connectors.clockify.webhooks import WebhookApi
+from sync_pipeline.connectors.clockify.webhooks import Webhook, WebhookApi
 from sync_pipeline.connectors.http import ApiClient, ClientOptions, Endpoint, RequestOptions
 from sync_pipeline.connectors.oauth import HeaderKey
 from sync_pipeline.connectors.paging import Page, Record, as_record, by_number, rows_of, unshifted
@@ -131,6 +131,14 @@ class Clockify:
     def webhooks(self) -> WebhookApi:
         """The workspace's webhooks."""
         return WebhookApi(self.core, self.account.workspace)
+
+    async def hook_room(self, others: Sequence[Webhook]) -> int:
+        """How many webhooks of the key's owner the plan allows beside these, which are not ours."""
+        per_user, per_workspace = PLANS[self.account.plan].hooks
+        if not others:
+            return per_user
+        me = str((await self.me())["id"])
+        return min(per_user - sum(hook.user == me for hook in others), per_workspace - len(others))
 
     @property
     def clock_offset(self) -> float | None:

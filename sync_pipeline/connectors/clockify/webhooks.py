@@ -13,6 +13,11 @@ from sync_pipeline.errors import FatalApiError, RejectedRecord, Request
 HOOKS = "/workspaces/{workspace}/webhooks"
 HOOK = HOOKS + "/{id}"
 TOKEN = HOOK + "/token"
+MOST_NAMED = 1_000
+"""Users that a webhook names at most: how many Clockify takes is not documented."""
+LONGEST_NAME = 30
+SIGNATURE, EVENT = "clockify-signature", "clockify-webhook-event-type"
+"""The headers of a delivery that hold its token, and its event."""
 
 
 def hook_path(workspace: str) -> str:
