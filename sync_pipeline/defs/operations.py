@@ -55,7 +55,7 @@ def operation_job(owners: Sequence[str] = ()) -> dg.JobDefinition:
 
     @dg.job(
         name=RUN_OPERATION,
-        description=f"Run one operation of Clockify or the other system. In the launchpad, under {PLACE}, set "
+        description=f"Run one operation of a connected system. In the launchpad, under {PLACE}, set "
         "`operation` and `inputs`. Its answer is not kept here; the terminal and the console show it.",
         tags=job_tags("operation"),
         owners=owners,

@@ -50,8 +50,8 @@ def entity_sensor(spec: EntitySpec, settings: Settings, jobs: Sequence[dg.Execut
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=(
             f"Watches {name_of(spec.source.system, settings)} for changed {spec.entity} and starts the runs that sync them. It "
-            "reads the webhook inbox and asks Clockify for changes within the plan's request budget; a list at another "
-            "source is read every SYNC_SNAPSHOTS_POLL_SECONDS. A full read that failed in an outage is repeated. Few changes are read by id, many as their days or as the "
+            "reads the webhook inbox and asks for changes within the request budget; the list of a source that reports "
+            "none is read every SYNC_SNAPSHOTS_POLL_SECONDS. A full read that failed in an outage is repeated. Few changes are read by id, many as their days or as the "
             "whole list. Its cursor is the time of the last poll."
         ),
     )

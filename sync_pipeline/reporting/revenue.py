@@ -32,7 +32,7 @@ MOST = 200_000
 """Rows of one read."""
 NO_ANALYTICS = "this Snapshots API has no analytics"
 LOCATIONS = "locations"
-"""The entity that may have revenue; its links are the clients of Clockify."""
+"""The entity that may have revenue; its links are the clients that projects are for."""
 SHARED = "the revenue is that of all projects of the client together"
 NOTHING = Project(NONE)
 BY_PERSON = "revenue is not known by person"

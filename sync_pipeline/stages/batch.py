@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DAYS_AHEAD = 7
-"""Clockify accepts entries in the future: planned shifts, holidays."""
+"""Records of days to come are read, too: planned shifts, holidays."""
 
 IN_WORDS = {
     "created": "created",

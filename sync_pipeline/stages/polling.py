@@ -15,7 +15,7 @@ import orjson
 
 from sync_pipeline.clock import has_passed
 from sync_pipeline.connectors.ports import WHATS, Change, Feed, Pace
-from sync_pipeline.connectors.registry import pace_of
+from sync_pipeline.connectors.registry import name_of, pace_of
 from sync_pipeline.errors import FatalApiError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
@@ -33,9 +33,9 @@ OVERLAP, SETTLING = timedelta(minutes=10), timedelta(minutes=2)
 LONGEST_LOOK_BACK = timedelta(days=29)
 """The feed answers for 30 days at most."""
 CLOCKS_APART = timedelta(days=1)
-"""The most by which Clockify's clock is assumed to differ from ours: a wrong one may only cost a longer window."""
+"""The most by which a system's clock is assumed to differ from ours: a wrong one may only cost a longer window."""
 NARROWEST = timedelta(seconds=10)
-"""The shortest window; Clockify's instants are whole seconds."""
+"""The shortest window; the instants of a feed may be whole seconds."""
 PAGES_OF_NARROWEST = 250
 ASK_AGAIN = timedelta(days=1)
 """A feed that was refused is tried again after this long: plans change."""
@@ -68,11 +68,11 @@ class Cursor:
     width: float | None = None
     """How long that window is, in seconds."""
     listed: datetime | None = None
-    """When the list at a source other than Clockify was read."""
+    """When the list of a source that reports no changes was read."""
     reached: datetime | None = None
-    """Up to when the feed was read, by whichever clock was behind: ours, or that of Clockify's answers."""
+    """Up to when the feed was read, by whichever clock was behind: ours, or that of the feed."""
     ahead: float = 0.0
-    """By how many seconds Clockify's clock was ahead of ours at the last poll."""
+    """By how many seconds the feed's clock was ahead of ours at the last poll."""
     dense: datetime | None = None
     """A moment in which more changed than the feed gives; the entity is to be read instead."""
     in_full: datetime | None = None
@@ -80,7 +80,7 @@ class Cursor:
     seen: list[str] = field(default_factory=list)
     """Marks of what the last window held, since the next one overlaps it."""
     unchanged_since_delivery: dict[str, list[str]] = field(default_factory=dict)
-    """Clients that did not become what we sent, and what they were instead, and since when."""
+    """Records at the target that did not become what we sent, and what they were instead, and since when."""
 
     @classmethod
     def parse(cls, text: str | None) -> Cursor:
@@ -141,7 +141,7 @@ def has_room(session: Session, system: str, requests: int) -> bool:
 def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
     """Ask if it is time to; what changed is in the inbox when this returns. Says what was done; "" when nothing was.
 
-    Raises ApiError when Clockify fails; the cursor is as it was then.
+    Raises ApiError when the system fails; the cursor is as it was then.
     """
     now, every = session.now(), timedelta(seconds=poll_seconds(session, spec))
     if cursor.since is None and not has_passed(cursor.polled, every, now):
@@ -167,9 +167,9 @@ def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
 
 
 def poll_source(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
-    """Compare the list of a source other than Clockify with what is stored, when it is due; "" when it is not.
+    """Compare the list of a source that reports no changes with what is stored, when it is due; "" when it is not.
 
-    It costs Clockify nothing, and the source no more than its own rate limit allows. Raises ApiError when it fails.
+    It takes no request to the target, and no more than its rate limit allows to the source. Raises ApiError when it fails.
     """
     now, every = session.now(), timedelta(seconds=session.settings.snapshots_poll_seconds)
     tick = timedelta(seconds=session.settings.sensor_seconds)
@@ -213,11 +213,11 @@ def instead_of_feed(session: Session, spec: EntitySpec, cursor: Cursor) -> list[
 
 
 def _by_feed(session: Session, spec: EntitySpec, cursor: Cursor, feed: Feed, now: datetime) -> str:
-    # The feed uses Clockify's clock, and ours may be wrong. A window ends by the clock that is ahead, and the next begins by
+    # The feed uses a clock of its own, and ours may be wrong. A window ends by the clock that is ahead, and the next begins by
     # the one that is behind: whichever is right, nothing falls between two windows, and a wrong one costs a longer window.
     latest = now + max(timedelta(seconds=cursor.ahead), timedelta()) - SETTLING
     since = max(cursor.since or _beginning(cursor, now), now - LONGEST_LOOK_BACK)
-    if since >= latest:  # our clock was set back; from this answer on its difference from Clockify's is known
+    if since >= latest:  # our clock was set back; from this answer on its difference from the feed's is known
         since = latest - OVERLAP
     until = min(latest, since + timedelta(seconds=cursor.width or LONGEST_LOOK_BACK.total_seconds()))
     is_narrowest = until - since <= NARROWEST
@@ -228,7 +228,7 @@ def _by_feed(session: Session, spec: EntitySpec, cursor: Cursor, feed: Feed, now
     if changes is None and is_narrowest:
         cursor.since, cursor.dense = until, until
         return (
-            f"Clockify's feed of changes does not end for the seconds from {since:%Y-%m-%d %H:%M:%S}: "
+            f"{name_of(asked(session, spec), session.settings)}'s feed of changes does not end for the seconds from {since:%Y-%m-%d %H:%M:%S}: "
             f"{f'the {DAYS_INSTEAD} days before are' if spec.partitioned else 'everything is'} read once instead, and "
             f"polling continues after them. `sync-pipeline verify {spec.entity} --repair` brings what is older"
         )
@@ -267,12 +267,12 @@ def _beginning(cursor: Cursor, now: datetime) -> datetime:
 
 
 def _earlier(cursor: Cursor, now: datetime) -> datetime:
-    """The time by Clockify's clock or ours, whichever is behind."""
+    """The time by the feed's clock or ours, whichever is behind."""
     return now + timedelta(seconds=min(cursor.ahead, 0))
 
 
 def _ahead(feed: Feed) -> float:
-    """By how many seconds Clockify's clock is ahead of ours, by the Date of its last answer; 0 where it has none."""
+    """By how many seconds the feed's clock is ahead of ours, by the Date of its last answer; 0 where it has none."""
     offset, most = feed.clock_offset or 0.0, CLOCKS_APART.total_seconds()
     return max(-most, min(offset, most))
 

@@ -47,7 +47,7 @@ from sync_pipeline.store.syncs import INTERRUPTED, TARGETED
 
 UNBELIEVABLE = (
     "It reads as deleted, but so do records that are known to exist, so it is left unchanged. Check "
-    "CLOCKIFY_WORKSPACE_ID and the rights of CLOCKIFY_API_KEY, or let the next full read decide."
+    "which account of the source is connected and the rights of its key, or let the next full read decide."
 )
 FORMER_USER = "Its user has left the workspace, so only the report can show whether it exists, and the report failed"
 BEYOND = "The list may be outdated, and more such records exist than one run may read by id (SYNC_MAX_CONFIRMATIONS)."

@@ -72,7 +72,7 @@ class Watched:
 
 
 def watch(session: Session, spec: EntitySpec, cursor: str | None, *, days_ahead: int = 7) -> Watched:
-    """Poll when it is due, then read the inbox. Errors of Clockify are reported, and the cursor stays where it was."""
+    """Poll when it is due, then read the inbox. Errors of a system are reported, and the cursor stays where it was."""
     state = Cursor.parse(cursor)
     watched, instead, in_full = Watched(str(state)), set[str](), list[Days | None]()
     for ask in (poll, poll_source):

@@ -194,7 +194,7 @@ def names(store: Store, pair: str, prefix: str = "") -> list[str]:
 
 
 def hook_names(store: Store, pair: str) -> list[str]:
-    """The names of the hooks at Clockify; needs no key."""
+    """The names of the registered webhooks; needs no key."""
     found = (name.removeprefix(WEBHOOK) for name in names(store, pair, WEBHOOK))
     return [name for name in found if name != SIGNED]
 

@@ -458,7 +458,7 @@ names = Table(
     metadata,
     _key("connection", primary_key=True),
     _key("kind", primary_key=True, doc="user | project | client | task | tag, or client_of: of a project"),
-    _key("id", primary_key=True, doc="Clockify's id"),
+    _key("id", primary_key=True, doc="id at the source"),
     Column("name", Text, nullable=False, doc="as it was last read; for client_of an id, or empty", info=PERSONAL),
     info={"doc": "names of what time entries refer to: some answers give ids alone"},
 )
@@ -543,7 +543,7 @@ events = Table(
     metadata,
     Column("id", SERIAL, primary_key=True),
     _key("connection", nullable=False),
-    _key("system", nullable=False, doc="who sent it: clockify | snapshots"),
+    _key("system", nullable=False, doc="who sent it: a system, or poll"),
     _key("delivery_id", nullable=False, doc="hash of what it says, and of what it follows; a repeat is dropped"),
     _key("kind", nullable=False, doc="the sender's event type"),
     _key("hook", doc="the webhook by which it came in; null when it was polled, or before this column"),

@@ -24,7 +24,7 @@ from sync_pipeline.webhooks.events import WebhookEvents
 log = logging.getLogger(__name__)
 
 ADDON = "ADDON"
-"""The hook of an add-on: every event comes in there, signed with Clockify's key instead of a token."""
+"""The hook of an add-on: every event comes in there, signed with the vendor's key instead of a token."""
 OVERLAP = timedelta(hours=1)
 """For how long the token before the last rotation is still good: what was signed with it may be under way or retried."""
 REMEMBERED_SECONDS = 10.0
@@ -39,7 +39,7 @@ class HooksUnreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One webhook, named for its event. ``token`` is empty until Clockify has given it."""
+    """One webhook, named for its event. ``token`` is empty until the vendor has given it."""
 
     name: str
     secret: str
@@ -67,7 +67,7 @@ class Hook:
         return current or (previous and now < datetime.fromisoformat(self.overlap_until))
 
     def with_token(self, token: str, now: datetime) -> Hook:
-        """The hook after Clockify gave its token; another one than before starts the overlap."""
+        """The hook after the vendor gave its token; another one than before starts the overlap."""
         if token == self.token:
             return self
         if not self.token:
@@ -110,7 +110,7 @@ class HookStore:
         return name in (ADDON, SIGNED) or name in self.events.hooks
 
     def names(self) -> list[str]:
-        """The names of the hooks at Clockify; needs no key."""
+        """The names of the registered webhooks; needs no key."""
         return hook_names(self.store, self.pair)
 
     def save(self, hook: Hook, at: datetime) -> None:
@@ -155,7 +155,7 @@ class KnownHooks:
             self._known = await run_sync(self._store.readable)
             self._until = now + REMEMBERED_SECONDS
         except SyncError as error:
-            log.warning("No delivery can be verified; Clockify will send them again. %s", error)
+            log.warning("No delivery can be verified; their senders will send them again. %s", error)
             self._known, self._until = None, now + REREAD_SECONDS
 
     def _hook(self, name: str) -> Hook | None:

@@ -115,9 +115,9 @@ class Inbox:
         try:
             return self._write(batch)
         except SyncError as error:
-            log.warning("%d events could not be kept; Clockify will send them again. %s", len(batch), error)
+            log.warning("%d events could not be kept; their senders will send them again. %s", len(batch), error)
         except Exception:  # a writer that dies would leave every later sender waiting
-            log.exception("%d events could not be kept; Clockify will send them again.", len(batch))
+            log.exception("%d events could not be kept; their senders will send them again.", len(batch))
         return [None] * len(batch)
 
 
@@ -160,7 +160,7 @@ class HookStorage:
         self._full_until[hook] = self.clock() + PAUSE_SECONDS
         log.warning(
             "The webhook %s has %d MB of events in the inbox that no run has processed: more are refused with 503. "
-            "Is syncing on? If these are not Clockify's, run `sync-pipeline webhooks register --rotate`.",
+            "Is syncing on? If they are not from the vendor, run `sync-pipeline webhooks register --rotate`.",
             hook,
             used // 1_000_000,
         )

@@ -131,7 +131,7 @@ def test_a_writer_that_fails_answers_everybody(caplog: pytest.LogCaptureFixture)
 
     asyncio.run(story())
 
-    assert "Clockify will send them again" in caplog.text
+    assert "their senders will send them again" in caplog.text
 
 
 def test_what_waits_at_the_end_is_written() -> None:
