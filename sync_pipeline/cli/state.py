@@ -64,7 +64,7 @@ def check(named: str | None, system: str | None, report: Path | None, as_json: b
             findings.append(finding)
             if not as_json:
                 terminal.marked(finding.verdict, f"{finding.what}: {finding.text}")
-        requests = {"clockify": session.clockify.requests.total(), "snapshots": session.snapshots.requests.total()}
+        requests = {name: session.systems[name].requests.total() for name in SYSTEMS}
     ok = all(finding.ok for finding in findings)
     document = {"ok": ok, "checks": [finding.as_json() for finding in findings], "requests": requests}
     if report is not None:
