@@ -28,13 +28,17 @@ class Topic(NamedTuple):
     kind: str
     one: str
     many: str
+    of: tuple[str, ...] = ("client",)
+    """What a record is shown with: the names of its project and client."""
+    has_project: bool = True
+    """Whether its records are of a project, so that some of them can be chosen by it."""
 
 
 TOPICS: Mapping[str, Topic] = {
-    "new_entries": Topic("time_entries", "create", "new time entry", "new time entries"),
+    "new_entries": Topic("time_entries", "create", "new time entry", "new time entries", ("project", "client")),
     "new_projects": Topic("projects", "create", "new project", "new projects"),
-    "new_locations": Topic("locations", "create", "new location", "new locations"),
-    "changed_locations": Topic("locations", "update", "changed location", "changed locations"),
+    "new_locations": Topic("locations", "create", "new location", "new locations", has_project=False),
+    "changed_locations": Topic("locations", "update", "changed location", "changed locations", has_project=False),
 }
 
 
@@ -78,11 +82,10 @@ class Subscription:
         counts = [f"{count:,} {_noun(topics[key], count)}" for key, count in sorted(found.counts.items())]
         lines = []
         for each in found.first:
-            names = (each.project, each.client) if each.entity == "time_entries" else (each.client,)
-            of = ", ".join(one_line(name, LONGEST) for name in names if name)
-            what = topics[each.entity, each.kind].one
+            topic = topics[each.entity, each.kind]
+            of = ", ".join(one_line(name, LONGEST) for one in topic.of if (name := getattr(each, one)))
             lines.append(
-                f"{what}: {one_line(each.label or each.source_id, LONGEST)}{f' ({of})' if of else ''}, {each.at:%Y-%m-%d %H:%M} UTC"
+                f"{topic.one}: {one_line(each.label or each.source_id, LONGEST)}{f' ({of})' if of else ''}, {each.at:%Y-%m-%d %H:%M} UTC"
             )
         if (more := sum(found.counts.values()) - len(lines)) > 0:
             lines.append(f"... and {more:,} more")
@@ -118,9 +121,10 @@ def _subscription(name: str, node: Node) -> Subscription:
         clients=names_in(section, "client"),
         projects=names_in(section, "project"),
     )
-    if found.projects and any(TOPICS[each].entity == "locations" for each in found.topics):
+    unfit = next((TOPICS[each].entity for each in found.topics if not TOPICS[each].has_project), None)
+    if found.projects and unfit:
         fix = "Leave `project` out, or make two subscriptions."
         raise refuse(
-            section.need("project"), section.path("project"), "does not fit locations: they have no project.", fix
+            section.need("project"), section.path("project"), f"does not fit {unfit}: they have no project.", fix
         )
     return found

@@ -258,3 +258,17 @@ def test_the_engine_names_no_entity() -> None:
                 found.setdefault(path, []).append(f"{node.lineno} {node.value}")
     assert {path: lines for path, lines in found.items() if path not in ABOUT_ENTITIES} == {}
     assert ABOUT_ENTITIES.keys() <= found.keys()
+
+
+def test_nothing_compares_with_the_name_of_an_entity() -> None:
+    """Not even the modules about certain entities: what is special about one is said once, where it is named."""
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in modules(*VENDORS)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Compare)
+        for part in (node.left, *node.comparators)
+        if "migrations" not in path and isinstance(part, ast.Constant) and part.value in ENTITIES
+        if path != "sync_pipeline/diagnose/clockify.py"  # `users` is also a value of CLOCKIFY_READER
+    ]
+    assert found == []
