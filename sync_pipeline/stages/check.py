@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -141,7 +141,8 @@ class Checking:
     def _stage(self, parts: Iterable[pd.DataFrame]) -> None:
         session, spec = self.session, self.spec
         clashes = Clashes(session, spec, mapped(spec, parts), self.notes.get("conflicts", ()))
-        process = Process(session, spec, clashes)
+        read = replace(spec, facts=None) if self.options.dry_run else spec  # only a load stores facts
+        process = Process(session, read, clashes)
         decide(session, spec, self.staging)
         for raw in parts:
             is_short = raw["record"].isna()
