@@ -224,7 +224,8 @@ class _BatchLoad:
         self.ledger.loads.close_again(self.reopened)
         unread = self._read_once_more() if is_looked_up else set[str]()
         not_done = await_others(session, spec, staging.scope, self._late)
-        not_done |= self.again.days | dict.fromkeys(unread.intersection(self.mine), HAS_CHANGED)
+        not_done |= self.again.days
+        not_done |= dict.fromkeys(unread.intersection(self.mine), HAS_CHANGED)
         elsewhere = {*written_elsewhere.values()}.intersection(self.mine)
         not_done |= dict.fromkeys(elsewhere, still_held(written_elsewhere))
         return self._loaded(not_done)

@@ -25,8 +25,8 @@ def _receive(us: Team, some: range) -> None:
     """As if these users had been changed a while ago."""
     with us.session() as session, session.store.writing() as tx:
         fixed = {"connection": session.pair, "system": "clockify", "kind": "USER_UPDATED", "entity": "users"}
-        fixed |= {"payload": BODY, "received_at": session.now(), "attempts": 0}
-        tx.execute(insert(events), [{**fixed, "source_id": f"u{nr}", "delivery_id": f"d{nr}"} for nr in some])
+        rows = [{**fixed, "payload": BODY, "source_id": f"u{nr}", "delivery_id": f"d{nr}"} for nr in some]
+        tx.execute(insert(events).values(received_at=session.now(), attempts=0), rows)
 
 
 def _answered(us: Team) -> tuple[int, int]:
