@@ -12,6 +12,7 @@ import orjson
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Batch, Days
+from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.events import Event, close, mark_attempt, mark_failed
 from sync_pipeline.store.records import LAG
 from sync_pipeline.store.staging import Staging
@@ -70,12 +71,14 @@ def claim_events(session: Session, spec: EntitySpec, days: Days | None, batch: B
     From here on a repeat of the same words is news: it may be about what was read too early. What comes in later is in
     no note, so no clock decides whether the read has seen it.
     """
-    met = [event for page in waiting(session, spec) for event in _met(session, spec, days, page)]
-    taken = [event.id for event in met]
+    taken, fresh = list[int](), list[int]()
+    for page in waiting(session, spec):  # their bodies are not kept: there may be many
+        met = _met(session, spec, days, page)
+        taken += [event.id for event in met]
+        fresh += fresh_events(session, met)
     if taken:
         mark_attempt(session.store, taken, session.now())
-    batch.notes[EVENTS] = taken
-    batch.notes[FRESH] = fresh_events(session, met)
+    batch.notes[EVENTS], batch.notes[FRESH] = taken, fresh
     return batch
 
 
@@ -100,23 +103,30 @@ def unanswered(session: Session, spec: EntitySpec, staging: Staging, batch: Batc
     The read reflects an event if it would change what is stored, or lacks the record; a deletion, only if it lacks the record. Of several
     events about one record it may reflect the first only.
     """
-    fresh = set(batch.notes.get(FRESH, ()))
-    events = [event for page in waiting(session, spec) for event in page if event.id in fresh] if fresh else []
-    named = {event.source_id for event in events if event.source_id}
+    named, deleted = Counter[str](), set[str]()
+    for event in _noted(session, spec, batch, FRESH):
+        if event.source_id:
+            named[event.source_id] += 1
+            if "DELETED" in event.kind:
+                deleted.add(event.source_id)
     if not named:
         return []
-    deleted = {event.source_id for event in events if event.source_id and "DELETED" in event.kind}
     known = session.ledger(spec).lookup(deleted)
     away = {key for key in deleted - staging.listed_among(deleted) if key not in known or known[key].deleted_at}
-    several = {key for key, count in Counter(event.source_id for event in events).items() if key and count > 1}
-    return sorted(named - away - staging.absent_among(named) - staging.news_among(named - deleted - several))
+    once = {key for key, count in named.items() if count == 1}
+    return sorted(named.keys() - away - staging.absent_among(named) - staging.news_among(once - deleted))
 
 
 def events_about(session: Session, spec: EntitySpec, batch: Batch) -> set[str]:
     """The records of the events that the read took up."""
-    taken = set(batch.notes.get(EVENTS, ()))
-    pages = waiting(session, spec) if taken else ()
-    return {event.source_id for page in pages for event in page if event.id in taken and event.source_id}
+    return {event.source_id for event in _noted(session, spec, batch, EVENTS) if event.source_id}
+
+
+def _noted(session: Session, spec: EntitySpec, batch: Batch, note: str) -> Iterator[Event]:
+    """The events that a note of the batch names, as far as they are open."""
+    noted = set(batch.notes.get(note, ()))
+    pages = waiting(session, spec) if noted else ()
+    return (event for page in pages for event in page if event.id in noted)
 
 
 def leave_unanswered(session: Session, spec: EntitySpec, batch: Batch, source_ids: Collection[str]) -> None:
@@ -145,15 +155,14 @@ def close_covered(
     open and are looked up one by one, as do those about the records ``besides``.
     """
     answered: list[int] = batch.notes.get(EVENTS, []) if done else []
-    if answered and (days is not None or besides):
-        taken = set(answered)
-        pages = (
-            [event for event in page if event.id in taken and event.source_id not in besides]
-            for page in waiting(session, spec)
-        )
-        found = (page if days is None else _on_days(session, spec, done, page, proven=True) for page in pages)
-        answered = [event.id for page in found for event in page]
-    return close(session.store, answered, run_id, session.now()) if answered else 0
+    if not answered or (days is None and not besides):
+        return close(session.store, answered, run_id, session.now()) if answered else 0
+    closed = 0
+    for some in chunks(_noted(session, spec, batch, EVENTS), PAGE):
+        found = [event for event in some if event.source_id not in besides]
+        found = found if days is None else _on_days(session, spec, done, found, proven=True)
+        closed += close(session.store, [event.id for event in found], run_id, session.now()) if found else 0
+    return closed
 
 
 def leave_open(session: Session, batch: Batch, reason: str) -> None:

@@ -11,10 +11,12 @@ hold any more. Deliveries need no lock: each record is claimed while it is writt
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import islice
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -45,12 +47,15 @@ from sync_pipeline.store.loads import (
 )
 from sync_pipeline.store.records import BEFORE_SWITCH_ON
 from sync_pipeline.store.staged_missing import BY_ID, DELETED, HELD, MOVED, PAGE, UNCONFIRMED, Which
-from sync_pipeline.store.staging import Staging
+from sync_pipeline.store.staging import Doubt, Staging
 from sync_pipeline.store.syncs import INTERRUPTED, SCHEMA_CHANGED, SyncOutcome
 
 SHOWN_DAYS = 5
 MAY_HAVE_MOVED = "a record of it may have moved since, and could not be read again"
 HAS_CHANGED = "a record of it was read as unchanged and is stored in another form by now, and could not be read again"
+WHY_NOT_DONE = {"changed": HAS_CHANGED, "contested": MAY_HAVE_MOVED}
+MAY_BE_DELETED = ("changed", "unlisted")
+"""Why records are in doubt that are missing when a read by id does not find them; others keep what is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +74,8 @@ class Loaded:
     held_days: frozenset[str] = frozenset()
     """Days with creates or updates that are held: loaded except for these, and not done."""
     undecided: frozenset[str] = frozenset()
-    """Records whose current state this read could not determine: events about them stay open. Of the missing ones only those
-    that events are about, since all records may be missing."""
+    """Records whose current state this read could not determine: events about them stay open. Only those that events are
+    about are named, since it may be all records."""
     unanswered: frozenset[str] = frozenset()
     """The undecided records that the read may show in their state before an event."""
 
@@ -196,6 +201,8 @@ class _BatchLoad:
     """Of the reads of single records by id."""
     reopened: dict[str, Reopened] = field(default_factory=dict)
     held_days: frozenset[str] = frozenset()
+    unfound: set[str] = field(default_factory=set)
+    """Records that are to be read once more, and may be on any of these days."""
 
     @property
     def ledger(self) -> Ledger:
@@ -212,25 +219,19 @@ class _BatchLoad:
             return held
         if self.batch.notes["waiting"]:
             _deliver_awaited(session, spec, staging, self.run_id)
-        doubtful = self._merge(unstaged)
+        is_looked_up = self._merge(unstaged)
         written_elsewhere = _deliver(session, spec, staging, self.counts, self.sync_id)
         self.ledger.loads.close_again(self.reopened)
-        left = _read_once_more(session, spec, doubtful, self.run_id)
+        unread = self._read_once_more() if is_looked_up else set[str]()
         not_done = await_others(session, spec, staging.scope, self._late)
         not_done |= self.again.days
-        # Records that are missing without proof, or whose delete is held, are named and keep no day from being done.
-        known = self.ledger.lookup(left) if left else {}
-        named = {key for key, record in known.items() if record.unconfirmed_at is not None}
-        undone = {day for key, day in left.items() if key not in named}
-        if not staging.unfound.keys().isdisjoint(left):  # on which of these days they are is unknown
-            undone.update(self.mine)
-        not_done |= dict.fromkeys(undone.intersection(self.mine), HAS_CHANGED)
+        not_done |= dict.fromkeys(unread.intersection(self.mine), HAS_CHANGED)
         elsewhere = {*written_elsewhere.values()}.intersection(self.mine)
         not_done |= dict.fromkeys(elsewhere, still_held(written_elsewhere))
-        return self._loaded(not_done, left)
+        return self._loaded(not_done)
 
-    def _merge(self, unstaged: int) -> dict[str, str]:
-        """Merge under the lock; returns the records that have to be read once more, with their days."""
+    def _merge(self, unstaged: int) -> bool:
+        """Merge under the lock; returns whether records were read before it, so that others may have to be read once more."""
         session, spec, staging, ledger = self.session, self.spec, self.staging, self.ledger
         say = partial(_announce, session, spec)
         with ledger.lock(on_wait=say):
@@ -238,18 +239,18 @@ class _BatchLoad:
             doubts = doubts_of(session, spec, self.batch, staging)
             if not self._is_to_be_looked_up(doubts):
                 self._store(unstaged)
-                return {}
+                return False
         self._look_up(doubts)
         with ledger.lock(on_wait=say):
             self.cut |= staging.cut()
-            doubtful = self._drop_outdated()
+            self._drop_outdated()
             self._store(unstaged)
-        return doubtful
+        return True
 
     def _is_to_be_looked_up(self, doubts: Doubts) -> bool:
         """Whether records have to be read by id first; if not, it is decided what the guards hold."""
         session, spec, staging = self.session, self.spec, self.staging
-        if doubts.kept or doubts.unanswered or (session.can_fetch(spec) and staging.left_behind(1)):
+        if any(doubts) or (session.can_fetch(spec) and staging.left_behind(1)):
             return True
         self.holding = hold(session, spec, staging, self.options)
         return self.holding.missing > 0
@@ -276,28 +277,40 @@ class _BatchLoad:
         if by_id:
             self.numbers |= {key: numbers[key] for key in found}
 
-    def _drop_outdated(self) -> dict[str, str]:
-        """Leave out what is outdated because other runs have merged in the meantime; returns id to day."""
+    def _drop_outdated(self) -> None:
+        """Leave out what is outdated because other runs have merged in the meantime."""
         staging = self.staging
-        doubtful = staging.contested() | staging.changed_since() | staging.superseded()
-        outdated = self._leave_missing(DELETED)
+        unfound = staging.still_unfound()
+        staging.keep_superseded()
+        self._leave_missing(DELETED, why="unlisted")
         self._leave_missing(UNCONFIRMED, ~HELD)
-        late = staging.missing_since()
-        known = self.ledger.lookup({*staging.lagging(), *staging.unlisted(), *outdated, *late})
-        doubtful |= {key: record.partition or "" for key, record in known.items() if key not in doubtful}
-        staging.keep(doubtful)
+        staging.keep_missing_since()
+        staging.keep_doubtful()
+        staging.keep(unfound, "contested")
+        self.unfound = unfound | staging.doubtful_among(staging.unfound)
+        doubtful = staging.doubtful_among(self.numbers)
         self.numbers = {key: number for key, number in self.numbers.items() if key not in doubtful}
-        return doubtful
 
-    def _leave_missing(self, *which: Which) -> set[str]:
-        """Decide nothing about those of these missing records that a newer read has found since, and return them."""
-        missing, left = self.staging.missing, set[str]()
+    def _leave_missing(self, *which: Which, why: Doubt | None = None) -> None:
+        """Decide nothing about those of these missing records that a newer read has found since; keep them, if there is a doubt."""
+        missing = self.staging.missing
         for page in missing.pages(*which):
             numbers = {known.source_id: known.read_no or self.staging.read_no for known in page}
             newer = self.ledger.read_since(numbers)
             missing.mark("left", dict.fromkeys(newer))
-            left |= newer
-        return left
+            self.staging.keep(newer if why else (), why)
+
+    def _read_once_more(self) -> set[str]:
+        """Read the records that other runs have merged while this load was reading; returns the days of those that are left."""
+        session, staging, most = self.session, self.staging, self.session.settings.max_confirmations
+        some = sorted({*staging.doubtful(most), *self.unfound})[:most]
+        if not some:
+            return set()
+        left = read_now(session, self.spec, some, self.run_id).left
+        read = [key for key in some if key not in left]
+        staging.settle(read)
+        self.unfound.difference_update(read)
+        return {*self.mine} if self.unfound else staging.unread_days()
 
     def _leave_existing(self) -> None:
         """Keep what the first sync in these accounts leaves alone, before it is noted that there was one."""
@@ -350,79 +363,64 @@ class _BatchLoad:
         late |= dict.fromkeys(days, "what a newer read found of a record of it is not delivered yet")
         return late
 
-    def _loaded(self, not_done: dict[str, str], left: Mapping[str, str]) -> Loaded:
+    def _loaded(self, not_done: dict[str, str]) -> Loaded:
         again, holding, held_days, missing = self.again, self.holding, self.held_days, self.staging.missing
         covered = {day: load for day, load in self.cut.items() if day not in not_done}
         done = tuple(day for day in self.mine if day not in not_done and day not in held_days)
         # The report is a list, too: what it still has of a former user's entry answers no event.
         open_still = again.unanswered | missing.among(again.missed, MOVED, ~BY_ID)
-        kept = self.staging.kept_ids()
-        named = events_about(self.session, self.spec, self.batch) if missing.total else set[str]()
-        undecided = kept - missing.among(kept, HELD) | missing.among(named, UNCONFIRMED, ~HELD)
-        undecided = undecided | open_still | left.keys()
+        is_any = missing.total or self.counts.lagging
+        named = events_about(self.session, self.spec, self.batch) if is_any else set[str]()
+        kept = self.staging.kept_among(named)
+        undecided = open_still.union(
+            self.unfound, kept - missing.among(kept, HELD), missing.among(named, UNCONFIRMED, ~HELD)
+        )
         return Loaded(
             self.counts, done, covered, not_done, holding.held, held_days.difference(self.cut), undecided, open_still
         )
 
 
-def _read_once_more(session: Session, spec: EntitySpec, doubtful: Mapping[str, str], run_id: str) -> dict[str, str]:
-    """Read the records that other runs have merged while this load was reading; returns those that are left."""
-    if not doubtful:
-        return {}
-    some = sorted(doubtful)[: session.settings.max_confirmations]
-    left = read_now(session, spec, some, run_id).left
-    return {key: day for key, day in doubtful.items() if key in left or key not in some}
-
-
-@dataclass(frozen=True, slots=True)
-class Doubts:
+class Doubts(NamedTuple):
     """Records about which a batch cannot decide by itself."""
 
-    contested: Mapping[str, str]
-    """Those that a newer read has on another day, from where they may have moved back; id to staged day."""
-    changed: Mapping[str, str]
-    """Those that were read as unchanged and have other stored fields by now; id to staged day."""
-    lagging: Sequence[str]
-    """Those that a list shows otherwise than a read by id minutes ago."""
-    unlisted: Sequence[str]
-    """Those that such a read found and the list lacks."""
-    unanswered: Sequence[str]
+    kept: int
+    """How many keep their stored state unless a read by id returns a newer one: these are marked in the staging."""
+    unfound: Collection[str]
+    """Those of which it is not known on which day they are."""
+    unanswered: Collection[str]
     """Those with events that the list does not reflect."""
-
-    @property
-    def kept(self) -> list[str]:
-        """The records that keep their stored state unless a read by id returns a newer one."""
-        return list(dict.fromkeys([*self.contested, *self.changed, *self.lagging, *self.unlisted]))
 
 
 def doubts_of(session: Session, spec: EntitySpec, batch: Batch, staging: Staging) -> Doubts:
-    """The records about which the batch cannot decide by itself."""
-    new = unanswered(session, spec, staging, batch)
-    doubts = Doubts(staging.contested(), staging.changed_since(), staging.lagging(), staging.unlisted(), new)
-    return replace(doubts, unanswered=[key for key in new if key not in doubts.kept])
+    """The records about which the batch cannot decide by itself; what is stored of them is kept."""
+    new, unfound = unanswered(session, spec, staging, batch), staging.still_unfound()
+    kept = staging.keep_doubtful()
+    others = staging.doubtful_among(new) | unfound
+    return Doubts(kept, sorted(unfound), [key for key in new if key not in others])
 
 
 def read_again(session: Session, spec: EntitySpec, staging: Staging, doubts: Doubts, stage: Stage) -> ReadAgain:
     """Read by id what this batch cannot decide, as many as a run may; the rest keeps its stored state."""
-    asked = [*doubts.kept, *doubts.unanswered]
-    if not asked:
+    if not any(doubts):
         return ReadAgain()
     budget = session.settings.max_confirmations if session.can_fetch(spec) else 0
-    now = {key: session.fetch_numbered(spec, key) for key in asked[:budget]}
+    kept = staging.doubtful(budget)
+    asked = dict.fromkeys([*doubts.unfound, *kept, *doubts.unanswered])
+    now = {key: session.fetch_numbered(spec, key) for key in islice(asked, budget)}
     found = {key: record for key, (record, _) in now.items() if record is not None}
     numbers = {key: number for key, (_, number) in now.items()}
-    may_miss = (*doubts.changed, *doubts.unlisted, *doubts.unanswered, *staging.unfound)
-    missed = {key: numbers[key] for key in may_miss if key in now and key not in found}
-    staging.keep(key for key in doubts.kept if key not in missed)
+    may_miss = {*doubts.unanswered, *staging.unfound, *(key for key, why in kept.items() if why in MAY_BE_DELETED)}
+    missed = {key: numbers[key] for key in now if key in may_miss and key not in found}
+    staging.keep(key for key in doubts.unfound if key not in missed)
+    staging.settle(now)
     staging.miss(missed)
     stage(found, numbers, by_id=True)
-    left = asked[budget:]
     # Those on a day that this batch leaves to a newer read are not looked at with what it lacks.
     known = session.ledger(spec).lookup(missed)
     elsewhere = {key for key, record in known.items() if record.deleted_at is None} - staging.absent_among(missed)
-    days = {doubts.changed[key]: HAS_CHANGED for key in left if key in doubts.changed}
-    days |= {doubts.contested[key]: MAY_HAVE_MOVED for key in left if key in doubts.contested.keys() - staging.unfound}
-    return ReadAgain(days, frozenset(missed), frozenset(left).intersection(doubts.unanswered) | elsewhere)
+    days = {day: WHY_NOT_DONE[why] for why, day in sorted(staging.doubtful_days()) if why in WHY_NOT_DONE}
+    staging.settle()
+    return ReadAgain(days, frozenset(missed), frozenset(doubts.unanswered) - now.keys() | elsewhere)
 
 
 def finish_moves(session: Session, spec: EntitySpec, staging: Staging, stage: Stage) -> None:

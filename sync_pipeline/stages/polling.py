@@ -21,6 +21,7 @@ from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.session import Session
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.inbox import LISTED, REFERENCE
+from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.events import Received, content_id, receive_many
 from sync_pipeline.store.ledger import Ledger
 from sync_pipeline.store.records import Known
@@ -161,9 +162,9 @@ def poll(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
             if error.request.status not in REFUSED:
                 raise
             cursor.refused = now
-    found = _by_list(session, spec) if not spec.partitioned else []
+    news = _by_list(session, spec) if not spec.partitioned else 0
     cursor.polled = now
-    return f"compared with the list: {_keep(session, found)} changed"
+    return f"compared with the list: {news} changed"
 
 
 def poll_source(session: Session, spec: EntitySpec, cursor: Cursor) -> str:
@@ -292,10 +293,10 @@ def _mark(change: Change) -> str:
     return content_id(change.what, change.id, {"at": change.at})[:12]
 
 
-def _by_list(session: Session, spec: EntitySpec) -> list[Received]:
-    """The records that are not as we know them: of a list at the source, or of the target's when the source is another."""
-    changed = (_rows_changed if session.source(spec).notifies else targets_changed)(session, spec)
-    return _received(session, spec, "poll:list", changed)
+def _by_list(session: Session, spec: EntitySpec) -> int:
+    """Keep which records are not as we know them, of a list at the source, or of the target's when the source is another; how many are news."""
+    pages = [_rows_changed(session, spec)] if session.source(spec).notifies else targets_changed(session, spec)
+    return sum(_keep(session, _received(session, spec, "poll:list", changed)) for changed in pages)
 
 
 def _received(session: Session, spec: EntitySpec, kind: str, changed: Mapping[str, str]) -> list[Received]:
@@ -331,25 +332,20 @@ def _rows_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
     return changed
 
 
-def targets_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
-    """Linked records of the target that are not what we delivered."""
+def targets_changed(session: Session, spec: EntitySpec) -> Iterator[dict[str, str]]:
+    """Linked records of the target that are not what we delivered, some at a time: it may be all."""
     from sync_pipeline.stages.target_changes import target_hash  # with pandas, which most polls do not need
 
     target, ledger = session.target(spec), session.ledger(spec)
-    changed: dict[str, str] = {}
     with ledger.staging() as met:
         for page in session.walk(target.read()):
             listed = {str(record[target.id_field]): record for record in page}
             ours = ledger.lookup_targets(listed)
             met.add_unchanged([(record.source_id, record.fields_hash) for record in ours.values()])
-            for target_id, record in ours.items():
-                found = target_hash(spec, target, record, listed[target_id])
-                if found != record.delivered_hash:
-                    changed[target_id] = found or ""
-        for record in _not_met(ledger, met):
-            if record.target_id is not None and record.delivered_hash is not None:
-                changed[record.target_id] = ""
-    return changed
+            found = {key: target_hash(spec, target, record, listed[key]) for key, record in ours.items()}
+            yield {key: digest or "" for key, digest in found.items() if digest != ours[key].delivered_hash}
+        lost = (record.target_id for record in _not_met(ledger, met) if record.delivered_hash is not None)
+        yield from (dict.fromkeys(some, "") for some in chunks(key for key in lost if key is not None))
 
 
 def _not_met(ledger: Ledger, met: Staging) -> Iterator[Known]:

@@ -127,8 +127,9 @@ def _settled(session: Session, spec: EntitySpec, checking: Checking, options: Op
 
     if not holding.everything:
         before = session.requests
-        read_again(session, spec, staging, doubts_of(session, spec, checking.batch, staging), stage)
-        if session.requests != before or staging.kept_ids():
+        doubts = doubts_of(session, spec, checking.batch, staging)
+        read_again(session, spec, staging, doubts, stage)
+        if session.requests != before or any(doubts):
             holding = hold(session, spec, staging, options, remember=not options.dry_run)
     look_up_absent(session, spec, staging, holding, stage)
     if not holding.everything:

@@ -27,6 +27,10 @@ FETCH_LIMIT = 5
 """Up to this many unknown ids are looked up one by one; above it the whole list is the cheaper read."""
 
 
+REMEMBERED = 10_000
+"""States of ids that are kept for the next part; of more, only those that are not simply in the store."""
+
+
 class References:
     """Checks the reference fields of one entity, part by part; the states of ids are kept for the next part."""
 
@@ -71,6 +75,8 @@ class References:
 
     def _learn(self, entity: str, ids: Iterable[str]) -> None:
         states = self._states[entity]
+        if len(states) > REMEMBERED:
+            states = self._states[entity] = {key: state for key, state in states.items() if state != "delivered"}
         # The bare id of a forgotten person is delivered: there is no record left to wait for.
         states |= {source_id: "delivered" for source_id in ids if self._session.forgotten.knows(source_id)}
         asked = [source_id for source_id in ids if source_id not in states]

@@ -164,7 +164,7 @@ def sync_by_id(session: Session, spec: EntitySpec, ids: list[str]) -> set[str]:
         staging.add([row for row in rows if row.source_id in listed_ones])
         staging.add_read([row for row in rows if row.source_id in by_id], by_id, by_id=True)
         with session.ledger(spec).lock(on_wait=lambda note: _say(session, spec, note)):
-            staging.keep(staging.superseded())
+            staging.keep_superseded()
             hold_creates(session, spec, staging, ids)
             staging.merge(observed_at)
             for numbers in (listed_ones, by_id):
@@ -441,9 +441,8 @@ class Targeted:
 
     def _merge(self, staging: Staging, found: Collection[str]) -> None:
         """Store what was found; under the lock."""
-        superseded = staging.superseded()
+        superseded = staging.doubtful() if staging.keep_superseded() else ()
         self._left |= dict.fromkeys([*staging.outdated(), *superseded], OUTDATED)
-        staging.keep(superseded)
         held = self._hold(staging, found)
         staging.merge(self._observed_at)
         for by_id in (True, False):

@@ -194,8 +194,7 @@ def _verify_made(session: Session, spec: EntitySpec) -> VerifyResult:
         checking.staging.compare(assigns_ids=True) as comparison,
     ):
         verdict.rejected, verdict.excluded, verdict.waiting = comparison.left_out()
-        lacking = comparison.accepted()
-    verdict.missing = len(lacking)
+        verdict.missing, lacking = comparison.count_accepted(), comparison.accepted(KEPT)
     verdict.differences = [Difference("missing", key, "*", "present", "absent") for key in lacking]
     target, asked = session.target(spec), deque[str](maxlen=session.settings.max_confirmations)
     for page in session.ledger(spec).scan():

@@ -145,11 +145,15 @@ class Comparison:
             counts = {row[0]: row[1] for row in rows}
         return counts.get("rejected", 0), counts.get("excluded", 0), counts.get(WAITS, 0)
 
-    def accepted(self) -> list[str]:
-        """The records that are wanted at the target, but for those that were made before."""
+    def accepted(self, limit: int) -> list[str]:
+        """The first of the records that are wanted at the target, but for those that were made before."""
         found = select(wanted.c.source_id).where(wanted.c.status == "accepted").order_by(wanted.c.source_id)
         with self._held.reading() as tx:
-            return list(tx.scalars(found))
+            return list(tx.scalars(found.limit(limit)))
+
+    def count_accepted(self) -> int:
+        """How many there are."""
+        return self._count(select(func.count()).select_from(wanted).where(wanted.c.status == "accepted"))
 
     def observe(self, rows: Sequence[ObservedRow]) -> None:
         """Add records that were read at the target."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -19,6 +19,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    true,
     update,
 )
 
@@ -29,15 +30,19 @@ from sync_pipeline.store.comparison import Comparison
 from sync_pipeline.store.loads import Load
 from sync_pipeline.store.planned import Planned, PlannedRows
 from sync_pipeline.store.records import pending_delete, pending_upsert, read_by_id_lately
-from sync_pipeline.store.schema import ANY_DAY, records, rejects
+from sync_pipeline.store.schema import ANY_DAY, KEY, records, rejects
 from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_elsewhere, rewrites, staged
 
 PAGE_ROWS = 1_000
 _FOUND = (records.c.source_id, records.c.partition, records.c.delivered_hash, records.c.deleted_at)
+_STORED = [records.c[name] for name in ("source_id", "partition", "fields", "fields_hash")]
 MOST_UNFOUND = 10_000
 """Many more than a run may read by id: the rest is not known, and the days are not done."""
 
+Doubt = Literal["changed", "contested", "lagging", "superseded", "unlisted"]
+"""Why a batch cannot decide about a record; it is noted in ``rule`` of the kept row until the record is read again."""
+_DOUBTFUL = (staged.c.status == "kept", staged.c.rule.isnot(None))
 
 _IN_ORDER = text("SET LOCAL enable_sort = off")
 """Where many rows are pending, a page of them is the first rows of an index; PostgreSQL expects few, and would look through all records.
@@ -104,14 +109,73 @@ class Staging(PlannedRows):
             for some in chunks(source_ids):
                 tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(status="accepted"))
 
-    def changed_since(self) -> dict[str, str]:
-        """Rows staged by id only whose stored fields have changed without a newer read: id to staged day."""
-        changed = and_(self._not_newer(), or_(self._is_made_otherwise(), is_elsewhere()))
-        rows = self._beside_records(Span(""), staged.c.source_id, staged.c.partition)
-        undecided = [staged.c.fields.is_(None), staged.c.status != "kept"]
-        rows = rows.where(*undecided, or_(records.c.source_id.is_(None), changed))
+    def keep_doubtful(self) -> int:
+        """Keep what is stored of the records about which the batch cannot decide, and note why; returns how many.
+
+        These may be all records, so that they are only marked here; ``doubtful`` names the first of them.
+        """
+        any_newer = self._scope is not None and self._loads.any_newer(self._read_no)
         with self._looking() as tx:
-            return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id))}
+            lately = self._lately(tx)
+            kept = self._keep(tx, "changed", self._changed_since())
+            kept += self._keep(tx, "contested", self._contested()) if any_newer else 0
+            if lately is not None:
+                kept += self._keep(tx, "lagging", self._lagging(lately))
+                kept += self._keep_stored(tx, "unlisted", self._unlisted(lately))
+        return kept
+
+    def keep_superseded(self) -> int:
+        """The same for rows that would change their record though a newer read of its day, or of the day they are on, is loaded.
+
+        Of one that it found unchanged a load leaves no other trace.
+        """
+        if not self._loads.any_newer(self._read_no):
+            return 0
+        days = (records.c.partition, staged.c.partition)
+        later = or_(*(self._loads.loaded_later(day, self._number()) for day in days))
+        news = or_(and_(records.c.source_id.is_(None), desired()), self._contradicts())
+        rows = self._beside_records(Span(""), staged.c.nr).where(staged.c.status != "kept", later, news)
+        with self._looking() as tx:
+            return self._keep(tx, "superseded", rows)
+
+    def keep_missing_since(self) -> int:
+        """The same for records that are missing, and were not when ``find_missing`` looked: another run has stored them since."""
+        with self._looking() as tx:
+            absent = self.missing.without(self._absent(tx, *_STORED, again=False))
+            return self._keep_stored(tx, "unlisted", absent.where(self._is_not_missed()))
+
+    def doubtful(self, limit: int | None = None) -> dict[str, str]:
+        """The first of the records that are in doubt, and why."""
+        rows = select(staged.c.source_id, staged.c.rule).where(*_DOUBTFUL)
+        with self._looking() as tx:
+            found = tx.execute(rows.order_by(staged.c.rule, staged.c.source_id).limit(limit))
+            return {row[0]: row[1] for row in found}
+
+    def doubtful_among(self, source_ids: Collection[str]) -> set[str]:
+        """Those of these records that are in doubt."""
+        return self._among(source_ids, select(staged.c.source_id).where(*_DOUBTFUL), staged.c.source_id)
+
+    def doubtful_days(self) -> set[tuple[str, str]]:
+        """Why, and for which of its days, the batch is in doubt about records."""
+        with self._looking() as tx:
+            found = tx.execute(select(staged.c.rule, staged.c.partition).where(*_DOUBTFUL).distinct())
+            return {(row[0], row[1] or "") for row in found}
+
+    def unread_days(self) -> set[str]:
+        """The days of records in doubt, in the batch and as stored, without those that are known to be missing: these are named."""
+        rows = self._beside_records(Span(""), staged.c.partition, records.c.partition)
+        with self._looking() as tx:
+            found = tx.execute(rows.where(*_DOUBTFUL, records.c.unconfirmed_at.is_(None)).distinct())
+            return {day or "" for row in found for day in row}
+
+    def settle(self, source_ids: Iterable[str] | None = None) -> None:
+        """There is no doubt about these records any more, or about any: they have been read again, or will not be."""
+        certain = update(staged).where(*_DOUBTFUL).values(rule=None)
+        with self._looking() as tx:
+            if source_ids is None:
+                tx.execute(certain)
+            for some in chunks(source_ids or ()):
+                tx.execute(certain.where(staged.c.source_id.in_(some)))
 
     def witness(self) -> str | None:
         """The id of any record that this read found."""
@@ -119,15 +183,23 @@ class Staging(PlannedRows):
             found: str | None = tx.scalar(select(staged.c.source_id).limit(1))
             return found
 
-    def keep(self, source_ids: Iterable[str]) -> None:
+    def keep(self, source_ids: Iterable[str], why: Doubt | None = None) -> None:
         """Keep what is stored of these records: this batch does not decide about them, whether it contains them or not."""
-        names = ("source_id", "partition", "fields", "fields_hash")
-        stored = select(*(records.c[name] for name in names), literal("kept")).where(*self._ours(), ~self._is_met())
+        stored = select(*_STORED).where(*self._ours(), ~self._is_met())
         with self._looking() as tx:
             for some in chunks(source_ids):
-                tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(status="kept", rule=None))
-                missing = stored.where(records.c.source_id.in_(some))
-                tx.execute(insert(staged).from_select([*names, "status"], missing))
+                tx.execute(update(staged).where(staged.c.source_id.in_(some)).values(status="kept", rule=why))
+                self._keep_stored(tx, why, stored.where(records.c.source_id.in_(some)))
+
+    def _keep(self, tx: Connection, why: Doubt, rows: Select[Any]) -> int:
+        """Keep what is stored of the records of these rows, selected by their numbers."""
+        return tx.execute(update(staged).where(staged.c.nr.in_(rows)).values(status="kept", rule=why)).rowcount
+
+    def _keep_stored(self, tx: Connection, why: Doubt | None, found: Select[Any]) -> int:
+        """Keep these records, which the batch does not contain."""
+        columns = [*(column.name for column in _STORED), "status", "rule"]
+        added = insert(staged).from_select(columns, found.add_columns(literal("kept"), literal(why, KEY)))
+        return tx.execute(added.execution_options(preserve_rowcount=True)).rowcount
 
     def miss(self, numbers: Mapping[str, int]) -> None:
         """Take these records out of the batch: reads by id with these numbers, newer than it, did not find them."""
@@ -166,56 +238,33 @@ class Staging(PlannedRows):
         )
         return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id).limit(MOST_UNFOUND))}
 
-    def contested(self) -> dict[str, str]:
-        """Rows of other days than the newer read of the day on which the store keeps their record: id to staged day.
+    def still_unfound(self) -> set[str]:
+        """The ``unfound`` that were not found since: the batch cannot decide about these either."""
+        return self.unfound.keys() - self.listed_among(self.unfound) - self._missed.keys()
 
-        The record may have moved back since, so this batch does not decide. Neither does it about the ``unfound``.
-        """
-        if self._scope is None or not self._loads.any_newer(self._read_no):
-            return {}
-        there = self.listed_among(self.unfound) | self._missed.keys()
-        unfound = {key: day for key, day in self.unfound.items() if key not in there}
-        with self._looking() as tx:
-            found = tx.execute(
-                self._joined(staged.c.source_id, staged.c.partition)
-                .where(self._is_undecided(), self._loaded_later(records.c.partition), self._contradicts())
-                .order_by(staged.c.source_id)
-            )
-            return {row[0]: row[1] for row in found} | unfound
+    def _changed_since(self) -> Select[Any]:
+        """Rows staged by id only whose stored fields have changed without a newer read."""
+        changed = and_(self._not_newer(), or_(self._is_made_otherwise(), is_elsewhere()))
+        undecided = [staged.c.fields.is_(None), staged.c.status != "kept"]
+        rows = self._beside_records(Span(""), staged.c.nr)
+        return rows.where(*undecided, or_(records.c.source_id.is_(None), changed))
 
-    def lagging(self) -> list[str]:
+    def _contested(self) -> Select[Any]:
+        """Rows of other days than the newer read of the day on which the store keeps their record: it may have moved back since."""
+        later = self._loaded_later(records.c.partition)
+        return self._joined(staged.c.nr).where(self._is_undecided(), later, self._contradicts())
+
+    def _lagging(self, lately: ColumnElement[bool]) -> Select[Any]:
         """Rows that contradict a read by id of the last minutes: their list may lag behind it."""
-        with self._looking() as tx:
-            lately = self._lately(tx)
-            if lately is None:
-                return []
-            found = self._joined(staged.c.source_id).where(self._is_undecided(), lately, self._contradicts())
-            return list(tx.scalars(found.order_by(staged.c.source_id)))
+        return self._joined(staged.c.nr).where(self._is_undecided(), lately, self._contradicts())
 
-    def unlisted(self) -> list[str]:
+    def _unlisted(self, lately: ColumnElement[bool]) -> Select[Any]:
         """Records that this read did not find but a read by id of the last minutes did: the list may lag behind."""
-        with self._looking() as tx:
-            lately = self._lately(tx)
-            if lately is None:
-                return []
-            live = [records.c.deleted_at.is_(None), records.c.read_no <= self._read_no, lately]
-            found = self._not_met(records.c.source_id, again=False).where(*live)
-            return sorted(set(tx.scalars(found)) - self._missed.keys())
+        live = [records.c.deleted_at.is_(None), records.c.read_no <= self._read_no, lately]
+        return self._not_met(*_STORED, again=False).where(*live, self._is_not_missed())
 
-    def superseded(self) -> dict[str, str]:
-        """Rows that would change their record though a newer read of its day, or of the day they are on, is loaded.
-
-        Of one that it found unchanged a load leaves no other trace. Id to staged day.
-        """
-        if not self._loads.any_newer(self._read_no):
-            return {}
-        days = (records.c.partition, staged.c.partition)
-        later = or_(*(self._loads.loaded_later(day, self._number()) for day in days))
-        news = or_(and_(records.c.source_id.is_(None), desired()), self._contradicts())
-        rows = self._beside_records(Span(""), staged.c.source_id, staged.c.partition)
-        with self._looking() as tx:
-            found = tx.execute(rows.where(staged.c.status != "kept", later, news).order_by(staged.c.source_id))
-            return {row[0]: row[1] or "" for row in found}
+    def _is_not_missed(self) -> ColumnElement[bool]:
+        return records.c.source_id.not_in(list(self._missed)) if self._missed else true()
 
     def _is_undecided(self) -> ColumnElement[bool]:
         """The rows of the batch itself that it decides about."""
@@ -272,12 +321,6 @@ class Staging(PlannedRows):
         with self._looking() as tx:
             self.missing.fill(tx, self._absent(tx, *_FOUND, again=again))
 
-    def missing_since(self) -> set[str]:
-        """The records that are missing, and were not when ``find_missing`` looked: another run has stored them since."""
-        with self._looking() as tx:
-            absent = self._absent(tx, records.c.source_id, again=False)
-            return set(tx.scalars(self.missing.without(absent))) - self._missed.keys()
-
     def count_absent(self, *, again: bool = False) -> int:
         """How many of the records that ``find_missing`` finds are at the target: the deletes this batch asks for."""
         with self._looking() as tx:
@@ -302,12 +345,11 @@ class Staging(PlannedRows):
 
     def held_among(self, source_ids: Collection[str]) -> set[str]:
         """Those of these records that are held."""
-        found: set[str] = set()
-        with self._looking() as tx:
-            for some in chunks(source_ids):
-                held = [staged.c.status == "held", staged.c.source_id.in_(some)]
-                found.update(tx.scalars(select(staged.c.source_id).where(*held)))
-        return found
+        return self._among(source_ids, select(staged.c.source_id).where(staged.c.status == "held"), staged.c.source_id)
+
+    def kept_among(self, source_ids: Collection[str]) -> set[str]:
+        """Those of these records about which this batch does not decide."""
+        return self._among(source_ids, select(staged.c.source_id).where(staged.c.status == "kept"), staged.c.source_id)
 
     def labels(self, source_ids: Collection[str]) -> dict[str, str]:
         """What people call these records, where it is known."""
@@ -326,11 +368,6 @@ class Staging(PlannedRows):
         with self._looking() as tx:
             days = frozenset(day or "" for day in tx.scalars(new))
         return days | self._days_of(staged.c.status == "held")
-
-    def kept_ids(self) -> frozenset[str]:
-        """The records about which this batch does not decide."""
-        with self._looking() as tx:
-            return frozenset(tx.scalars(select(staged.c.source_id).where(staged.c.status == "kept")))
 
     def undelivered_days(self) -> frozenset[str]:
         """The days of kept rows whose stored state is still to be delivered."""

@@ -513,6 +513,18 @@ def test_verify_says_what_it_has_not_looked_for(us: Team) -> None:
     assert "1 of the 3 starter_projects that were made were not looked for" in verdict.explanation
 
 
+def test_verify_counts_all_that_was_not_made_and_lists_some(us: Team, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of any comparison, since it may be more than memory holds."""
+    monkeypatch.setattr("sync_pipeline.stages.verify.KEPT", 2)
+    switch_on(service(us), NAME, template(us))
+    synced(us)
+    for number in range(3):
+        us.put_location(f"l{number}", location_name=f"Site {number}")
+    us.sync("locations")
+    verdict = us.verify(NAME)[NAME]
+    assert (verdict.missing, [one.record for one in verdict.differences]) == (3, ["l0", "l1"])
+
+
 def test_one_record_there_is_made_of_one_here(us: Team) -> None:
     """A service that answers with what it has already, as for a second contact with one address: the second is rejected."""
     write_mapping(us, "tag_of_location.yaml", UNFINDABLE)

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 from importlib import resources
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from sqlalchemy import insert, select
 
 from sync_pipeline.connectors.profile_files import BUILT_IN
 from sync_pipeline.stages.batch import Days, Options
+from sync_pipeline.stages.extract import PART_ROWS
 from sync_pipeline.stages.preview import preview
+from sync_pipeline.stages.references import References
 from sync_pipeline.store.rejects import list_rejects
+from sync_pipeline.store.schema import records
+from sync_pipeline_tests.connectors.test_answer_limits import peak
 from sync_pipeline_tests.harness import Team, day, morning, team
 from sync_pipeline_tests.properties.invariants import changes_nothing, converged
 from sync_pipeline_tests.scenarios.mappings import write_mapping
@@ -216,3 +223,34 @@ def test_a_few_references_are_looked_up_whatever_a_run_may_confirm(tmp_path: Pat
         us.empty_target()
         us.sync("time_entries", days=Days(day(1), day(1)), SYNC_MAX_CONFIRMATIONS="1")
         assert set(made) <= us.at_snapshots("projects").keys()
+
+
+def _referred_to(us: Team, some: range) -> int:
+    """The most bytes that it takes to check references to so many delivered projects, part by part."""
+    with us.session() as session:
+        spec = session.specs["time_entries"]
+        references, names = References(session, spec), [spec.field(name).column for name in spec.references]
+
+        def run() -> None:
+            for first in some[::PART_ROWS]:
+                ids = [f"z{nr}" for nr in range(first, first + PART_ROWS)]
+                frame = pd.DataFrame({"status": "accepted", **dict.fromkeys(names, ids)})
+                assert references.mark(frame)["waiting_for"].isna().all()
+                gc.collect()  # statements hold their parameters until then
+
+        return peak(run)
+
+
+def test_memory_does_not_grow_with_what_is_referred_to(tmp_path: Path) -> None:
+    """Twice as many users and projects take as much memory: those that are delivered are looked up again."""
+    with team(tmp_path, users=1, projects=1, clients=0, locations=0, entries=0) as us:
+        us.sync()
+        for entity in ("users", "projects"):
+            with us.session() as session, session.store.writing() as tx:
+                mine = session.ledger(entity).of(records)
+                first = tx.execute(select(records).where(*mine).limit(1)).one()._mapping
+                tx.execute(
+                    insert(records), [{**first, "source_id": f"z{nr}", "target_id": None} for nr in range(40_000)]
+                )
+        few, many = _referred_to(us, range(20_000)), _referred_to(us, range(40_000))
+        assert many < few + 1_500_000, f"{few:,} bytes for 20,000 of each, {many:,} for 40,000"

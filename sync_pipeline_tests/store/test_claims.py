@@ -195,11 +195,13 @@ def test_an_older_read_by_id_does_not_replace_what_a_load_found_unchanged(store:
         ledger.loads.note(tx, Loading(["2024-03-01"], 9, "f", 1, "r", at(1)))
     with ledger.staging() as staging:
         staging.add_read([row("a", "v0"), row("new", "v0")], {"a": 8, "new": 8}, by_id=True)
-        assert staging.superseded() == {"a": "2024-03-01", "new": "2024-03-01"}
+        assert staging.keep_superseded() == 2
+        assert staging.doubtful() == {"a": "superseded", "new": "superseded"}
+        assert staging.unread_days() == {"2024-03-01", ""}
     assert (ledger.read_since({"a": 8}), ledger.read_since({"a": 9})) == ({"a"}, set())
     with ledger.staging() as staging:
         staging.add_read([row("a", "v0")], {"a": 10}, by_id=True)
-        assert staging.superseded() == {}
+        assert (staging.keep_superseded(), staging.doubtful()) == (0, {})
 
 
 def test_a_claimed_record_may_be_created_on_the_day_it_had(one: Store, other: Store) -> None:

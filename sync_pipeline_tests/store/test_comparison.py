@@ -69,7 +69,7 @@ def test_only_what_is_wanted_can_be_missing(store: Store) -> None:
     with compared(store, rows, []) as comparison:
         assert sorted(found(comparison)) == [("missing", "waits"), ("missing", "wanted")]
         assert comparison.left_out() == (1, 1, 1)
-        assert comparison.accepted() == ["wanted"]
+        assert (comparison.count_accepted(), comparison.accepted(9)) == (1, ["wanted"])
 
 
 def test_what_was_made_is_wanted_as_it_was_made(store: Store) -> None:
@@ -77,7 +77,7 @@ def test_what_was_made_is_wanted_as_it_was_made(store: Store) -> None:
     deliver(store, [row("made")])
     with compared(store, [row("made", "v2", status="former")], [ObservedRow("t-made", "{}", "v1")]) as comparison:
         assert found(comparison) == []
-        assert (comparison.count_wanted(), comparison.accepted()) == (1, [])
+        assert (comparison.count_wanted(), comparison.count_accepted(), comparison.accepted(9)) == (1, 0, [])
 
 
 def test_a_table_of_the_user_of_that_name_stays(store: Store) -> None:
@@ -102,4 +102,5 @@ def test_all_rows_are_compared_however_many_are_inserted_at_a_time(
     monkeypatch.setattr("sync_pipeline.store.comparison.TOGETHER", size)
     rows = [row(key) for key in "abcdefg"]
     with compared(store, [*rows, row("c", "v2")], []) as comparison:
-        assert comparison.accepted() == list("abcdefg")
+        assert (comparison.count_accepted(), comparison.accepted(9)) == (7, list("abcdefg"))
+        assert comparison.accepted(2) == ["a", "b"]

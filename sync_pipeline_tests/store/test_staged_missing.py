@@ -101,9 +101,20 @@ def test_only_what_is_missing_since_is_found_again(store: Store) -> None:
         staging.add([row("a")])
         assert missing_ids(staging) == ["b"]
         staging.missing.hold(["b"], "waits")
-        assert staging.missing_since() == set()
+        assert staging.keep_missing_since() == 0
         deliver(store, [row("c")])
-        assert staging.missing_since() == {"c"}
         assert (missing_ids(staging), staging.missing.count(HELD), staging.missing.total) == (["b", "c"], 0, 2)
         ledger.mark_deleted({"b": 9, "c": 9}, at(3))
         assert missing_ids(staging) == []
+
+
+def test_what_is_missing_since_is_kept(store: Store) -> None:
+    """Another run has stored it after the batch was compared with what is stored."""
+    deliver(store, [row("b")])
+    with here(store).staging(read_no=9) as staging:
+        assert missing_ids(staging) == ["b"]
+        deliver(store, [row("c"), row("d")])
+        staging.miss({"d": 12})
+        assert staging.keep_missing_since() == 1
+        assert (staging.doubtful(), staging.counts()) == ({"c": "unlisted"}, {"kept": 1})
+        assert (staging.unread_days(), list(staging.met())) == ({"2024-03-01"}, [[("c", row("c").fields)]])

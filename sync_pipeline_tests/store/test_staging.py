@@ -19,6 +19,7 @@ from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.deliveries import Delivered, Refused
 from sync_pipeline.store.engine import Store, open_store
 from sync_pipeline.store.ledger import Ledger
+from sync_pipeline.store.loads import Loading
 from sync_pipeline.store.merge import MERGE_ROWS, MergeCounts
 from sync_pipeline.store.rejects import Reject, list_rejects
 from sync_pipeline.store.schema import records
@@ -389,7 +390,6 @@ def test_a_row_taken_in_by_its_id_is_the_stored_one(store: Store) -> None:
         load(store, [made("newer", "v2", "s2")], 6)
         here(store).remove_records(["removed"])
 
-        assert staging.changed_since() == {"other": "2024-03-01", "removed": "2024-03-01"}
         assert staging.counts() == {"accepted": 4}
         assert missing_ids(staging) == []
         fields = {found.source_id: found.fields for page in staging.rows() for found in page}
@@ -397,6 +397,10 @@ def test_a_row_taken_in_by_its_id_is_the_stored_one(store: Store) -> None:
         before = content(store, records)
         assert staging.merge(at(5)) == MergeCounts()
         assert content(store, records) == before
+        assert staging.keep_doubtful() == 2
+        assert staging.doubtful() == {"other": "changed", "removed": "changed"}
+        assert staging.doubtful_days() == {("changed", "2024-03-01")}
+        assert (staging.counts(), staging.kept_among(ids)) == ({"accepted": 2, "kept": 2}, {"other", "removed"})
 
 
 def test_rows_come_in_their_order_and_wait_until_they_are_accepted(store: Store) -> None:
@@ -606,10 +610,9 @@ def test_what_a_read_by_id_found_lately_is_absent_only_when_one_misses_it(store:
     here(store).mark_observed({"lately": 2}, at(2), by_id=True)
     with here(store).staging(read_no=9) as staging:
         staging.add([row("met", "v2")])
-        assert (staging.unlisted(), missing_ids(staging)) == (["lately"], ["absent"])
-        assert staging.count_absent() == 1
-        staging.keep(["lately"])
-        assert (staging.counts(), staging.unlisted()) == ({"accepted": 1, "kept": 1}, [])
+        assert (missing_ids(staging), staging.count_absent()) == (["absent"], 1)
+        assert (staging.keep_doubtful(), staging.doubtful()) == (1, {"lately": "unlisted"})
+        assert (staging.counts(), staging.keep_doubtful()) == ({"accepted": 1, "kept": 1}, 0)
         staging.miss({"lately": 13, "newer": 14})
         assert missing_ids(staging) == ["absent", "lately", "newer"]
         assert (staging.counts(), staging.missed) == ({"accepted": 1}, {"lately": 13, "newer": 14})
@@ -630,3 +633,32 @@ def test_news_is_what_a_batch_would_add_or_change(store: Store) -> None:
         assert staging.news_among(asked) == {"changed", "new", "left"}
         assert staging.absent_among(asked) == {"absent"}
         assert staging.listed_among(asked) == asked - {"absent", "nobody"}
+
+
+def test_what_is_in_doubt_is_marked_until_it_is_settled(store: Store) -> None:
+    """Each record for one reason, with its days; one that is known to be missing is named, and keeps no day open."""
+    first, second, third = "2024-03-01", "2024-03-02", "2024-03-03"
+    deliver(store, [row(key, day=first) for key in ("lost", "moved", "same", "shown", "unshown")])
+    ledger = here(store)
+    ledger.mark_observed({"shown": 2, "unshown": 2}, at(2), by_id=True)
+    ledger.mark_unconfirmed(["lost"], at(2), read_no=2)
+    with store.writing() as tx:
+        ledger.loads.note(tx, Loading([first], LATER, "f", 1, "r", at(3)))
+    with ledger.staging((second, third), read_no=9) as staging:
+        staging.decided_by = "another mapping"
+        staging.add_unchanged([("lost", "s1")])
+        staging.add([row("moved", day=second), row("new", day=second), row("same", day=first), row("shown", day=third)])
+        assert staging.keep_doubtful() == 3
+        assert staging.doubtful() == {"lost": "changed", "moved": "contested", "shown": "contested"}
+        assert staging.doubtful(2) == {"lost": "changed", "moved": "contested"}
+        assert staging.doubtful_days() == {("changed", first), ("contested", second), ("contested", third)}
+        assert staging.unread_days() == {first, second, third}
+        assert (staging.counts(), staging.keep_doubtful()) == ({"accepted": 2, "kept": 3}, 0)
+        staging.settle(["shown", "moved"])
+        assert (staging.doubtful(), staging.unread_days()) == ({"lost": "changed"}, set())
+        staging.keep(["unshown", "nobody"], "unlisted")
+        assert staging.doubtful() == {"lost": "changed", "unshown": "unlisted"}
+        assert staging.doubtful_among(["lost", "moved", "unshown", "new"]) == {"lost", "unshown"}
+        staging.settle()
+        assert staging.doubtful() == {}
+        assert staging.kept_among(["lost", "moved", "shown", "unshown", "new"]) == {"lost", "moved", "shown", "unshown"}
