@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 
 from sync_pipeline.connectors.error_category import category_of
 from sync_pipeline.connectors.paging import Record
-from sync_pipeline.errors import Cancelled, SyncError
+from sync_pipeline.errors import Cancelled, FatalApiError, NotAuthorized, RetryableApiError, SyncError
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, is_first_contact
@@ -203,6 +203,8 @@ class _BatchLoad:
     held_days: frozenset[str] = frozenset()
     unfound: set[str] = field(default_factory=set)
     """Records that are to be read once more, and may be on any of these days."""
+    gone: dict[str, int] = field(default_factory=dict)
+    """Records that have moved away from these days and that a read by id did not find: with its number."""
 
     @property
     def ledger(self) -> Ledger:
@@ -264,7 +266,7 @@ class _BatchLoad:
         if not self.holding.missing:  # else nothing was read that could have changed it
             self.holding = hold(session, spec, staging, self.options)
         look_up_absent(session, spec, staging, self.holding, self._stage)
-        finish_moves(session, spec, staging, self._stage)
+        self.gone = finish_moves(session, spec, staging, self._stage)
 
     def _stage(self, found: Mapping[str, Record], numbers: Mapping[str, int], *, by_id: bool) -> None:
         """Process records that were read again like those of the batch, each with the number of its read."""
@@ -322,6 +324,9 @@ class _BatchLoad:
         """Make the batch the desired state of its records; under the lock."""
         session, staging, ledger, holding = self.session, self.staging, self.ledger, self.holding
         mark_absent(session, self.spec, staging, holding, self.counts)
+        if self.gone:  # the read of the day that they are stored on proves whether they are deleted
+            oldest = min(self.gone.values())
+            self.counts.unconfirmed += ledger.mark_unconfirmed(self.gone, session.now(), read_no=oldest)
         hold_rows(staging, holding)
         use_approvals(staging, holding.uses)
         self.held_days = staging.held_days() if holding.rewritten or holding.creates else frozenset()
@@ -423,12 +428,26 @@ def read_again(session: Session, spec: EntitySpec, staging: Staging, doubts: Dou
     return ReadAgain(days, frozenset(missed), frozenset(doubts.unanswered) - now.keys() | elsewhere)
 
 
-def finish_moves(session: Session, spec: EntitySpec, staging: Staging, stage: Stage) -> None:
-    """Read what has moved away from these days, where the run that found it was cut off before it delivered."""
-    left = staging.left_behind(session.settings.max_confirmations) if session.can_fetch(spec) else []
-    now = {key: session.fetch_numbered(spec, key) for key in left}
+def finish_moves(session: Session, spec: EntitySpec, staging: Staging, stage: Stage) -> dict[str, int]:
+    """Read what has moved away from these days, where the run that found it was cut off before it delivered.
+
+    Returns those that are not there any more, with the numbers of the reads. One that cannot be read holds up no other record: its
+    days are not done.
+    """
+    now: dict[str, tuple[Record | None, int]] = {}
+    for key in staging.left_behind(session.settings.max_confirmations) if session.can_fetch(spec) else ():
+        try:
+            now[key] = session.fetch_numbered(spec, key)
+        except NotAuthorized:
+            raise
+        except FatalApiError:
+            continue
+        except RetryableApiError:  # tried several times: for all of them that may take an hour
+            break
     found = {key: record for key, (record, _) in now.items() if record is not None}
-    stage(found, {key: number for key, (_, number) in now.items()}, by_id=True)
+    numbers = {key: number for key, (_, number) in now.items()}
+    stage(found, numbers, by_id=True)
+    return {key: number for key, number in numbers.items() if key not in found}
 
 
 def _count(counts: Counts, staging: Staging, unstaged: int) -> None:

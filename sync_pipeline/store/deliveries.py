@@ -18,7 +18,7 @@ from sync_pipeline.store.bulk import chunks, driver_time, execute_together
 from sync_pipeline.store.claims import Claims, Sending, taken_over
 from sync_pipeline.store.engine import Store, plain
 from sync_pipeline.store.rejects import Rejects, digest, shown
-from sync_pipeline.store.schema import ANY_DAY, REMOVAL, deliveries, records, rejects, syncs
+from sync_pipeline.store.schema import REMOVAL, WIDENED, deliveries, records, rejects, syncs
 from sync_pipeline.store.scope import EntityRows, draw_in, lock_in_order
 
 Kind = Literal["create", "adopt", "update", "restore", "delete", "archive"]
@@ -33,7 +33,7 @@ _DELIVERED = """
     UPDATE records
     SET {link}delivered_hash = sent.fields_hash, delivered_at = ?, delivered_no = ?,
         refused_hash = NULL, claimed_by = NULL, delivered_fields = NULL,
-        moved_from = CASE WHEN moved_from IS NOT NULL AND records.fields_hash <> sent.fields_hash THEN '{any_day}' END
+        moved_from = CASE WHEN records.fields_hash <> sent.fields_hash THEN {widened} END
     FROM sent
     WHERE connection = ? AND entity = ? AND records.source_id = sent.source_id AND {own}
 """
@@ -312,7 +312,7 @@ class Deliveries(EntityRows):
         """Of some records; those that were noted are the ones that carry the number, which no other transaction has."""
         sent, left = [row[:3] for row in rows], len(rows)
         for words in (_LINKED, _NEWLY_LINKED):
-            statement = _DELIVERED.replace("{own}", _OWN[self.store.dialect]).replace("{any_day}", ANY_DAY)
+            statement = _DELIVERED.replace("{own}", _OWN[self.store.dialect]).replace("{widened}", WIDENED)
             for name, sql in words.items():
                 statement = statement.replace(name, sql)
             left -= execute_together(tx, statement, sent, fixed)

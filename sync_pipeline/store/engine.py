@@ -359,11 +359,13 @@ def _begin_sqlite(connection: Connection) -> None:
 # sees what was committed before it, whatever the server's default: who has waited for a lock must not look at what was before it.
 # A statement is about some days of an entity, or a page: by an index it finds these in a fraction of the time that it takes to walk the
 # table, which the server does at its default of 4, that of a rotating disk. Compiling such a statement takes longer than running it.
+# Who administers the server has the last word on these two.
 _PREPARED = """
     SELECT set_config(name, value, false)
-    FROM (VALUES ('lock_timeout', %(timeout)s), ('idle_session_timeout', '0'),
-        ('default_transaction_isolation', 'read committed'), ('random_page_cost', '1.1'), ('jit', 'off')) AS wanted (name, value)
-    WHERE current_setting(name, true) IS NOT NULL
+    FROM (VALUES ('lock_timeout', %(timeout)s, NULL), ('idle_session_timeout', '0', NULL),
+        ('default_transaction_isolation', 'read committed', NULL), ('random_page_cost', '1.1', '4'), ('jit', 'off', 'on')
+    ) AS wanted (name, value, default_value)
+    WHERE current_setting(name, true) = COALESCE(default_value, current_setting(name, true))
 """
 _BACKEND = text("SELECT pg_backend_pid()")
 

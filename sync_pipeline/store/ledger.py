@@ -37,6 +37,7 @@ from sync_pipeline.store.rejects import UNKNOWN_OUTCOME
 from sync_pipeline.store.schema import (
     FACTS,
     SENT,
+    WIDENED,
     approval_lines,
     approvals,
     deliveries,
@@ -52,10 +53,10 @@ from sync_pipeline.store.totals import delete_deliveries
 
 _OBSERVED = """
     WITH seen (source_id, found) AS ({rows})
-    UPDATE records SET delivered_hash = seen.found FROM seen
-    WHERE connection = ? AND entity = ? AND records.source_id = seen.source_id
+    UPDATE records
+    SET delivered_hash = seen.found, moved_from = CASE WHEN records.fields_hash <> seen.found THEN {widened} END
+    FROM seen WHERE connection = ? AND entity = ? AND records.source_id = seen.source_id
 """
-"""Reads no column of ``records`` but its key: SQLite would walk all records of the entity for it."""
 
 _REPLACED = """
     WITH cleaned (source_id, fields, hash) AS ({rows})
@@ -273,7 +274,7 @@ class Ledger(Records, Deliveries):
                     continue
             with self.store.writing() as tx:
                 changes = _wrong(tx, beliefs.order_by(records.c.source_id).with_for_update(), found)
-                execute_together(tx, _OBSERVED, changes, (self.pair, self.entity))
+                execute_together(tx, _OBSERVED.replace("{widened}", WIDENED), changes, (self.pair, self.entity))
             wrong += len(changes)
         return wrong
 

@@ -16,6 +16,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     null,
     or_,
     select,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 from sync_pipeline.store.approvals import use_configuration
 from sync_pipeline.store.engine import insert_into
 from sync_pipeline.store.facts import StagedFacts
-from sync_pipeline.store.schema import ANY_DAY, KEY, UNKNOWN, Instant, records, rejects
+from sync_pipeline.store.schema import KEY, UNKNOWN, WIDENED, Instant, records, rejects
 from sync_pipeline.store.scope import lock_in_order, within
 from sync_pipeline.store.staged import Span, Status, desired, differs, staged
 
@@ -160,7 +161,7 @@ class MergedRows(StagedFacts):
         update_to |= {name: null() for name in ("deleted_at", "unconfirmed_at", "excluded_rule")}
         is_there = records.c.delivered_hash == records.c.fields_hash
         update_to["delivered_fields"] = case((is_there, records.c.fields), else_=records.c.delivered_fields)
-        update_to["moved_from"] = _moved_from(insert.excluded.partition)
+        update_to["moved_from"] = _moved_from(insert.excluded.partition, insert.excluded.fields_hash)
         # A read by id may have noted since the comparison that the record was deleted; that takes no lock of the entity.
         older = records.c.read_no <= insert.excluded.read_no
         tx.execute(insert.on_conflict_do_update(index_elements=_KEY, set_=update_to, where=older))
@@ -202,18 +203,21 @@ class MergedRows(StagedFacts):
         met = staged.c.source_id == records.c.source_id
         rule = select(staged.c.rule).where(met).scalar_subquery()
         number = select(self._number()).where(met).scalar_subquery()
-        # It may have moved to another day; one that has no day any more keeps the last one.
-        day = func.coalesce(select(staged.c.partition).where(met).scalar_subquery(), records.c.partition)
+        # It may have moved to another day; one that has no day any more keeps the last one, and one of which a write is under way that
+        # for which it was sent.
+        new = func.coalesce(select(staged.c.partition).where(met).scalar_subquery(), records.c.partition)
+        day = case((_is_sent(), records.c.partition), else_=new)
         moved = records.c.partition.is_distinct_from(day)
         absent = or_(records.c.deleted_at.isnot(None), records.c.unconfirmed_at.isnot(None))
-        back = {"deleted_at": None, "unconfirmed_at": None}
+        seen = {"partition": day, "moved_from": _moved_from(day), "read_no": number, "observed_at": observed_at}
+        seen |= {"deleted_at": None, "unconfirmed_at": None}
         statements = [
             update(records)
             .where(*self._seen_as("excluded"), or_(records.c.excluded_rule.is_distinct_from(rule), moved, absent))
-            .values(excluded_rule=rule, partition=day, read_no=number, observed_at=observed_at, **back),
+            .values(excluded_rule=rule, **seen),
             update(records)
             .where(*self._seen_as("rejected", "former"), records.c.delivered_hash.isnot(None), or_(moved, absent))
-            .values(partition=day, read_no=number, observed_at=observed_at, **back),
+            .values(**seen),
         ]
         lock_in_order(tx, self._seen_as("excluded", "rejected", "former"))
         for statement in statements:
@@ -253,10 +257,21 @@ def _of(span: Span) -> list[ColumnElement[bool]]:
     return [span.of(staged), desired(), staged.c.fields.isnot(None)]
 
 
-def _moved_from(partition: ColumnElement[Any]) -> ColumnElement[Any]:
-    """SQL: the day to look at for a record that is stored on ``partition`` from now on."""
-    before, is_claimed = records.c.moved_from, records.c.claimed_by.isnot(None)
-    may_be_there = or_(records.c.delivered_hash.isnot(None), is_claimed)
+def _moved_from(partition: ColumnElement[Any], fields_hash: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
+    """SQL: the former days to look at for a record that is stored on ``partition`` - and with this hash - from now on."""
+    before = records.c.moved_from
+    is_there_as_wanted = false() if fields_hash is None else records.c.delivered_hash == fields_hash
+    may_be_there = or_(records.c.delivered_hash.isnot(None), records.c.claimed_by.isnot(None))
     moves = and_(may_be_there, records.c.partition.is_distinct_from(partition))
-    is_sent = or_(records.c.delivered_hash.in_(UNKNOWN), is_claimed)
-    return case((~moves, before), (before.is_(None), records.c.partition), (is_sent, ANY_DAY), else_=before)
+    return case(
+        (is_there_as_wanted, null()),
+        (~moves, before),
+        (before.is_(None), records.c.partition),
+        (_is_sent(), literal_column(WIDENED, KEY)),
+        else_=before,
+    )
+
+
+def _is_sent() -> ColumnElement[bool]:
+    """SQL: a write of the record is under way, or its answer never came."""
+    return or_(func.coalesce(records.c.delivered_hash, "").in_(UNKNOWN), records.c.claimed_by.isnot(None))

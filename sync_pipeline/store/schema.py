@@ -75,9 +75,14 @@ SENT, SENT_NEW = "sent", "sent:new"
 target is unknown, so the record is pending whatever it is wanted to be, and it is deleted there when it is deleted at the
 source. ``SENT_NEW`` if nothing was known to be there before. No state of a record hashes to them."""
 UNKNOWN = (SENT, SENT_NEW)
-ANY_DAY = "any"
-"""The value of ``moved_from`` for a record that moved again while a write of it was under way: which of its former days the
-target will show is known when that write is answered, and noted only when what is wanted has been delivered."""
+_FIRST, _LAST = "substr(records.moved_from, 1, 10)", "substr(records.moved_from, length(records.moved_from) - 9)"
+FORMER_DAYS = (literal_column(_FIRST, KEY), literal_column(_LAST, KEY))
+"""SQL: the first and the last day on which the target may still show a record that has moved."""
+WIDENED = (
+    f"CASE WHEN records.partition < {_FIRST} THEN records.partition ELSE {_FIRST} END || '/' || "
+    f"CASE WHEN records.partition > {_LAST} THEN records.partition ELSE {_LAST} END"
+)
+"""SQL: ``moved_from`` where the day of the record is among these, too: what arrives late may be for any of them."""
 REMOVAL = "removal"
 """The value of ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
 PERSONAL = {"personal": True}
@@ -122,7 +127,7 @@ records = Table(
     Column("observed_at", Instant, nullable=False, doc="when that read began: for people, never compared"),
     _key(
         "moved_from",
-        doc="the day on which the target may still show it, until the move is delivered; `any` = one of several",
+        doc="the day - or the first/last of several - on which the target may still show it, until the move is delivered",
     ),
     Column("by_id_at", Instant, doc="when it was last read by id: whether to read again, never which read wins"),
     Column("delivered_at", Instant, doc="last write to the target: for people, never compared"),

@@ -30,7 +30,7 @@ from sync_pipeline.store.comparison import Comparison
 from sync_pipeline.store.loads import Load
 from sync_pipeline.store.planned import Planned, PlannedRows
 from sync_pipeline.store.records import pending_delete, pending_upsert, read_by_id_lately
-from sync_pipeline.store.schema import ANY_DAY, KEY, records, rejects
+from sync_pipeline.store.schema import FORMER_DAYS, KEY, records, rejects
 from sync_pipeline.store.scope import Scope, within
 from sync_pipeline.store.staged import Span, StagedRow, desired, differs, is_elsewhere, rewrites, staged
 
@@ -389,15 +389,17 @@ class Staging(PlannedRows):
     def days_left(self, days: Collection[str]) -> frozenset[str]:
         """Those of these days on which the target may still show such records."""
         with self._looking() as tx:
-            found = set(tx.scalars(select(records.c.moved_from).where(*self._left_behind()).distinct()))
-        return frozenset(days if ANY_DAY in found else found.intersection(days))
+            found = tx.execute(select(*FORMER_DAYS).select_from(records).where(*self._left_behind()).distinct()).all()
+        return frozenset(day for day in days if any(first <= day <= last for first, last in found))
 
     def _left_behind(self) -> list[ColumnElement[bool]]:
-        """Without those that were rejected or wait: these have a reason that is shown."""
+        """Without those that were rejected, wait, or are missing at the source: these have a reason that is shown."""
         same = [getattr(rejects.c, name) == getattr(records.c, name) for name in ("connection", "entity", "source_id")]
-        day = records.c.moved_from
-        moved = day.isnot(None) if self._scope is None else or_(within(day, self._scope), day == ANY_DAY)
-        return [*self._ours(), moved, *pending_upsert(), ~select(rejects.c.id).where(*same).exists()]
+        left = [*self._ours(), records.c.moved_from.isnot(None), records.c.unconfirmed_at.is_(None), *pending_upsert()]
+        if self._scope is not None:
+            first, last = FORMER_DAYS
+            left += [first <= self._scope[1], last >= self._scope[0]]
+        return [*left, ~select(rejects.c.id).where(*same).exists()]
 
     def _days_of(self, *rows: ColumnElement[bool]) -> frozenset[str]:
         days = self._joined(staged.c.partition).where(*rows).union(self._joined(records.c.partition).where(*rows))

@@ -396,3 +396,15 @@ def test_many_stores_of_one_process(url: str) -> None:
         for _ in range(20):
             store = stack.enter_context(closing(open_store(url)))
             stack.enter_context(store.reading())
+
+
+def test_how_a_server_finds_rows_is_left_to_who_administers_it(postgres: Server) -> None:
+    """Without a word of theirs its costs are those of a disk without moving parts; theirs are kept."""
+    url = postgres.create()
+    shown = text("SELECT current_setting('random_page_cost'), current_setting('jit')")
+    with closing(open_store(url)) as store, store.reading() as tx:
+        assert tx.execute(shown).one() == ("1.1", "off")
+    name = url.partition("?")[0].rpartition("/")[2]
+    postgres.run(f"ALTER DATABASE {name} SET random_page_cost = 2.5")
+    with closing(open_store(url)) as store, store.reading() as tx:
+        assert tx.execute(shown).one() == ("2.5", "off")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
+from sqlalchemy import select
 
 from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.deliveries import Delivered
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.schema import records
+from sync_pipeline.store.staged import StagedRow
 from sync_pipeline_tests.store.batch import LATER, at, deliver, here, is_pending, merge, row
 
 DAYS = ("2024-03-01", "2024-03-02", "2024-03-03")
 STEPS = 5
 SEND, ANSWER, LOST, ARRIVED = "send", "answer", "lost", "arrived"
 """``arrived`` was carried out at the target, and its answer never came."""
+REJECTED, VERIFIED = "rejected", "verified"
+"""Read on the second day in a form that is not delivered; what the target has was read."""
 
 State = tuple[str, str]
 """Day and hash."""
@@ -31,6 +36,8 @@ class Story:
     there: State = BEFORE
     known: str = BEFORE[1]
     sent: State | None = None
+    is_unknown: bool = False
+    """Whether an answer is missing."""
 
     @property
     def key(self) -> str:
@@ -38,13 +45,16 @@ class Story:
         return " ".join(self.steps)
 
 
-def stories(steps: tuple[str, ...] = (), *, is_sent: bool = False) -> Iterator[Story]:
-    """Every sequence of so many reads that show it on one of the days, writes, and what becomes of these."""
+def stories(steps: tuple[str, ...] = ()) -> Iterator[Story]:
+    """Every sequence of so many reads that show it on one of the days, writes, what becomes of these, and looks at the target."""
     if len(steps) == STEPS:
         yield Story(steps)
         return
-    for step in (*DAYS, *((ANSWER, LOST, ARRIVED) if is_sent else (SEND,))):
-        yield from stories((*steps, step), is_sent=step == SEND or (is_sent and step in DAYS))
+    last_write = next((step for step in reversed(steps) if step in (SEND, ANSWER, LOST, ARRIVED)), None)
+    last_read = next((step for step in reversed(steps) if step in (*DAYS, REJECTED)), None)
+    may_send = () if last_read == REJECTED else (SEND,)  # only what is valid is sent
+    for step in (*DAYS, REJECTED, *((ANSWER, LOST, ARRIVED) if last_write == SEND else (*may_send, VERIFIED))):
+        yield from stories((*steps, step))
 
 
 def _happens(store: Store, told: list[Story], number: int, *, is_edited: bool) -> None:
@@ -52,27 +62,33 @@ def _happens(store: Store, told: list[Story], number: int, *, is_edited: bool) -
     by_step: dict[str, list[Story]] = {}
     for story in told:
         by_step.setdefault(story.steps[number], []).append(story)
-    read = []
+    merge(store, list(_read(by_step, number, is_edited=is_edited)), number + 2)
+    here(store).mark_sending([Sending(story.key, f"t-{story.key}", story.known) for story in by_step.get(SEND, ())])
+    for story in by_step.get(SEND, ()):
+        story.sent, story.is_unknown = story.wanted, True
+    for step in (ANSWER, LOST, ARRIVED):
+        for story in by_step.get(step, ()):
+            assert story.sent is not None
+            story.there = story.there if step == LOST else story.sent
+            story.sent = None
+    answered = by_step.get(ANSWER, ())
+    here(store).mark_delivered(
+        [Delivered(story.key, f"t-{story.key}", story.there[1], "update") for story in answered], None, at(number + 2)
+    )
+    here(store).observe_target([(story.key, story.there[1]) for story in by_step.get(VERIFIED, ())], LATER)
+    for story in (*answered, *by_step.get(VERIFIED, ())):
+        story.known, story.is_unknown = story.there[1], False
+
+
+def _read(by_step: Mapping[str, list[Story]], number: int, *, is_edited: bool) -> Iterator[StagedRow]:
     for day in DAYS:
         for story in by_step.get(day, ()):
             story.wanted = (day, f"{day} v{number}" if is_edited else day)
-            read.append(row(story.key, story.wanted[1], day))
-    merge(store, read, number + 2)
-    for story in by_step.get(SEND, ()):
-        story.sent = story.wanted
-    here(store).mark_sending([Sending(story.key, f"t-{story.key}", story.known) for story in by_step.get(SEND, ())])
-    answered = []
-    for story in by_step.get(ANSWER, ()):
-        assert story.sent is not None
-        story.there, story.known = story.sent, story.sent[1]
-        answered.append(Delivered(story.key, f"t-{story.key}", story.sent[1], "update"))
-    here(store).mark_delivered(answered, None, at(number + 2))
-    for story in by_step.get(ARRIVED, ()):
-        assert story.sent is not None
-        story.there = story.sent
-    for step in (ANSWER, LOST, ARRIVED):
-        for story in by_step.get(step, ()):
-            story.sent = None
+            yield row(story.key, story.wanted[1], day)
+    for story in by_step.get(REJECTED, ()):
+        if not story.is_unknown:
+            story.wanted = (DAYS[1], story.wanted[1])
+        yield row(story.key, f"rejected {number}", DAYS[1], "rejected", "rule")
 
 
 def _left(store: Store, day: str) -> set[str]:
@@ -92,6 +108,24 @@ def test_a_sync_of_the_day_that_the_target_shows_looks_at_the_record(store: Stor
         for story in told:
             shown = " ".join(story.steps[: number + 1])
             if not is_pending(known[story.key]):
-                assert story.there == story.wanted or story.sent is not None, shown
+                assert story.there[1] == story.wanted[1] or story.sent is not None, shown
             elif story.there[0] != story.wanted[0]:
                 assert story.key in left[story.there[0]], shown
+
+
+def test_a_record_that_is_back_before_its_move_was_sent_has_the_short_way_again(store: Store) -> None:
+    """Nothing is left of the move."""
+    deliver(store, [row("k", "v1", DAYS[0])])
+    merge(store, [row("k", "v2", DAYS[1])], 2)
+    merge(store, [row("k", "v1", DAYS[0])], 3)
+    with store.reading() as tx:
+        assert tx.scalar(select(records.c.moved_from)) is None
+
+
+def test_what_is_missing_at_the_source_keeps_no_day_from_being_done(store: Store) -> None:
+    """It is shown as missing until a read of the day that it is stored on."""
+    deliver(store, [row("k", "v1", DAYS[0])])
+    merge(store, [row("k", "v2", DAYS[1])], 2)
+    assert _left(store, DAYS[0]) == {"k"}
+    here(store).mark_unconfirmed(["k"], at(3), read_no=3)
+    assert _left(store, DAYS[0]) == set()
