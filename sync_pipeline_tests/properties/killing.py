@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -70,5 +72,8 @@ def killing(patch: pytest.MonkeyPatch) -> Iterator[Killer]:
     patch.setattr(Session, "call", call_)
     patch.setattr(Store, "writing", around(writing))
     patch.setattr(HeldConnection, "writing", around(held))
-    yield killer
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # a run that is killed closes no connection
+        yield killer
+        gc.collect()
     patch.undo()
