@@ -155,7 +155,7 @@ def with_schema(value: Any) -> Any:
 def emit(is_json: bool, document: Any, shown: str | Callable[[], object]) -> None:
     """The result of a command: a JSON document where that is asked for, else a sentence or what a function prints.
 
-    A document that costs something is a function, too.
+    A document that is expensive to make is a function, too.
     """
     if is_json:
         as_json(document() if callable(document) else document)

@@ -329,7 +329,7 @@ class AccountAddress:
     """What the `pages` of an entity call its vendor."""
     base_url: str = ""
     parts: tuple[str, ...] = ()
-    """Everything that has a say in where its secrets are sent."""
+    """What determines where its secrets are sent."""
     account: str = ""
     """The account at this address; "" where that has only one, or none is chosen."""
     names: Mapping[str, str] = field(default_factory=dict)

@@ -22,7 +22,7 @@ NAME = "alerts"
 TICK_SECONDS = 50.0
 """Dagster gives up after 60."""
 LOOK_EVERY = timedelta(hours=6)
-"""How often it is asked whether our webhooks are switched on: four requests a day."""
+"""How often the system is asked whether our webhooks are switched on: four requests a day."""
 
 
 def alerts_sensor(settings: Settings) -> dg.SensorDefinition:

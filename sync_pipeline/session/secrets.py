@@ -82,7 +82,7 @@ def is_of_another(where: str, settings: Settings) -> bool:
 
 
 def address(settings: Settings, system: str) -> str:
-    """The address a system's secrets are for: everything that has a say in where they are sent."""
+    """The address a system's secrets are for: all that determines where they are sent."""
     return " ".join((system, *address_of(system, settings).parts)).strip()
 
 

@@ -257,7 +257,7 @@ class Session:
         return sum(system.requests.total() for system in self.systems.values())
 
     def budget(self, system: str) -> Budget | None:
-        """What is left of this hour's requests to a system; None where they have no such limit."""
+        """What is left of this hour's requests to a system; None without an hourly limit."""
         return hourly_budget(self.store, self.limits[system], self.now())
 
     @property

@@ -183,7 +183,7 @@ def limits_in(settings: Settings, profile: BaseProfile, others: Mapping[str, str
 
 
 def hourly_budget(store: Store, limits: RateLimits, now: datetime) -> Budget | None:
-    """What is left of an account's requests of this hour; None where they have no such limit."""
+    """What is left of an account's requests of this hour; None without an hourly limit."""
     return limits.hourly and seen_budget(store, limits.bucket, limits.hourly, now)
 
 

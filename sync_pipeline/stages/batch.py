@@ -58,7 +58,7 @@ def whole_range(settings: Settings, today: date, ahead: int = DAYS_AHEAD) -> Day
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a person may say about one run."""
+    """What a user allows for one run."""
 
     dry_run: bool = False
     accept_rewrite: bool = False

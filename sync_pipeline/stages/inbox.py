@@ -123,7 +123,7 @@ def events_about(session: Session, spec: EntitySpec, batch: Batch) -> set[str]:
 
 
 def _noted(session: Session, spec: EntitySpec, batch: Batch, note: str) -> Iterator[Event]:
-    """The events that a note of the batch names, as far as they are open."""
+    """The open events that a note of the batch lists."""
     noted = set(batch.notes.get(note, ()))
     pages = waiting(session, spec) if noted else ()
     return (event for page in pages for event in page if event.id in noted)

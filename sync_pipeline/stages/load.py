@@ -203,7 +203,7 @@ class _BatchLoad:
     held_days: frozenset[str] = frozenset()
     unfound: set[str] = field(default_factory=set)
     """Records that are to be read once more, and may be on any of these days."""
-    gone: dict[str, int] = field(default_factory=dict)
+    not_found: dict[str, int] = field(default_factory=dict)
     """Records that have moved away from these days and that a read by id did not find: with its number."""
 
     @property
@@ -266,7 +266,7 @@ class _BatchLoad:
         if not self.holding.missing:  # else nothing was read that could have changed it
             self.holding = hold(session, spec, staging, self.options)
         look_up_absent(session, spec, staging, self.holding, self._stage)
-        self.gone = finish_moves(session, spec, staging, self._stage)
+        self.not_found = finish_moves(session, spec, staging, self._stage)
 
     def _stage(self, found: Mapping[str, Record], numbers: Mapping[str, int], *, by_id: bool) -> None:
         """Process records that were read again like those of the batch, each with the number of its read."""
@@ -300,7 +300,8 @@ class _BatchLoad:
             numbers = {known.source_id: known.read_no or self.staging.read_no for known in page}
             newer = self.ledger.read_since(numbers)
             missing.mark("left", dict.fromkeys(newer))
-            self.staging.keep(newer if why else (), why)
+            if why:
+                self.staging.keep(newer, why)
 
     def _read_once_more(self) -> set[str]:
         """Read the records that other runs have merged while this load was reading; returns the days of those that are left."""
@@ -324,9 +325,9 @@ class _BatchLoad:
         """Make the batch the desired state of its records; under the lock."""
         session, staging, ledger, holding = self.session, self.staging, self.ledger, self.holding
         mark_absent(session, self.spec, staging, holding, self.counts)
-        if self.gone:  # the read of the day that they are stored on proves whether they are deleted
-            oldest = min(self.gone.values())
-            self.counts.unconfirmed += ledger.mark_unconfirmed(self.gone, session.now(), read_no=oldest)
+        if self.not_found:  # the read of the day that they are stored on proves whether they are deleted
+            oldest = min(self.not_found.values())
+            self.counts.unconfirmed += ledger.mark_unconfirmed(self.not_found, session.now(), read_no=oldest)
         hold_rows(staging, holding)
         use_approvals(staging, holding.uses)
         self.held_days = staging.held_days() if holding.rewritten or holding.creates else frozenset()
@@ -429,10 +430,10 @@ def read_again(session: Session, spec: EntitySpec, staging: Staging, doubts: Dou
 
 
 def finish_moves(session: Session, spec: EntitySpec, staging: Staging, stage: Stage) -> dict[str, int]:
-    """Read what has moved away from these days, where the run that found it was cut off before it delivered.
+    """Read by id the records that the target may still show on these days.
 
-    Returns those that are not there any more, with the numbers of the reads. One that cannot be read holds up no other record: its
-    days are not done.
+    Returns those that were not found, with the numbers of the reads. One that cannot be read does not block others: its days are not
+    done.
     """
     now: dict[str, tuple[Record | None, int]] = {}
     for key in staging.left_behind(session.settings.max_confirmations) if session.can_fetch(spec) else ():

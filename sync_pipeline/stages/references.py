@@ -25,14 +25,12 @@ if TYPE_CHECKING:
 State = Literal["delivered", "waiting", "rejected", "missing"]
 FETCH_LIMIT = 5
 """Up to this many unknown ids are looked up one by one; above it the whole list is the cheaper read."""
-
-
 REMEMBERED = 10_000
-"""States of ids that are kept for the next part; of more, only those that are not simply in the store."""
+"""Above so many states those of delivered records are dropped, and looked up again."""
 
 
 class References:
-    """Checks the reference fields of one entity, part by part; the states of ids are kept for the next part."""
+    """Checks the reference fields of one entity, part by part; the states of most ids are kept for the next part."""
 
     def __init__(self, session: Session, spec: EntitySpec) -> None:
         self._session, self._spec = session, spec

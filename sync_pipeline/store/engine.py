@@ -357,9 +357,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 # Connections with locks and temporary tables are idle while an API is asked: the server must not end them for that. Each statement
 # sees what was committed before it, whatever the server's default: who has waited for a lock must not look at what was before it.
-# A statement is about some days of an entity, or a page: by an index it finds these in a fraction of the time that it takes to walk the
-# table, which the server does at its default of 4, that of a rotating disk. Compiling such a statement takes longer than running it.
-# Who administers the server has the last word on these two.
+# A statement reads some days of an entity, or a page. With the default of random_page_cost, 4 for rotating disks, PostgreSQL scans the
+# table instead of using the index, and JIT compilation takes longer than such a statement. Values other than the defaults are kept.
 _PREPARED = """
     SELECT set_config(name, value, false)
     FROM (VALUES ('lock_timeout', %(timeout)s, NULL), ('idle_session_timeout', '0', NULL),

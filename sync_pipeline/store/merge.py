@@ -203,8 +203,7 @@ class MergedRows(StagedFacts):
         met = staged.c.source_id == records.c.source_id
         rule = select(staged.c.rule).where(met).scalar_subquery()
         number = select(self._number()).where(met).scalar_subquery()
-        # It may have moved to another day; one that has no day any more keeps the last one, and one of which a write is under way that
-        # for which it was sent.
+        # It may have moved. A record without a day keeps its last one, and while a write of it is under way, the day that was sent.
         new = func.coalesce(select(staged.c.partition).where(met).scalar_subquery(), records.c.partition)
         day = case((_is_sent(), records.c.partition), else_=new)
         moved = records.c.partition.is_distinct_from(day)
@@ -258,7 +257,7 @@ def _of(span: Span) -> list[ColumnElement[bool]]:
 
 
 def _moved_from(partition: ColumnElement[Any], fields_hash: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
-    """SQL: the former days to look at for a record that is stored on ``partition`` - and with this hash - from now on."""
+    """SQL: ``moved_from`` once the record is stored with this day and hash."""
     before = records.c.moved_from
     is_there_as_wanted = false() if fields_hash is None else records.c.delivered_hash == fields_hash
     may_be_there = or_(records.c.delivered_hash.isnot(None), records.c.claimed_by.isnot(None))

@@ -82,7 +82,7 @@ class PlannedRows(MergedRows):
             return [Planned(*row) for row in tx.execute(self._pending(limit, after, archives=archives))]
 
     def _pending(self, limit: int, after: str = "", *more: ColumnElement[Any], archives: bool = False) -> Select[Any]:
-        """Without a column that the index of the batch lacks, so that its rows are not looked at."""
+        """Only columns that the index of the batch has, so that its rows are not read."""
         columns = [records.c[name] for name in Pending.__slots__[:-1]]
         others = (staged.c.status, null(), records.c.label, records.c.source_hash)
         rows = self._unsettled(

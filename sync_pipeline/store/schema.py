@@ -82,7 +82,7 @@ WIDENED = (
     f"CASE WHEN records.partition < {_FIRST} THEN records.partition ELSE {_FIRST} END || '/' || "
     f"CASE WHEN records.partition > {_LAST} THEN records.partition ELSE {_LAST} END"
 )
-"""SQL: ``moved_from`` where the day of the record is among these, too: what arrives late may be for any of them."""
+"""SQL: ``moved_from`` where the day of the record is among these, too: a late write may carry any of them."""
 REMOVAL = "removal"
 """The value of ``refused_hash`` for a delete or archiving the target refused: no state of the record hashes to it."""
 PERSONAL = {"personal": True}

@@ -116,8 +116,8 @@ class LookupJoin(Join):
     """An inner join with a fixed order on SQLite.
 
     SQLite keeps no statistics here and would rather walk all records of an entity than the few that are
-    staged. There, CROSS JOIN means "do not reorder"; PostgreSQL knows better and gets a plain join. Nor would SQLite look
-    into a smaller ``index`` than that of the key; each index comes with conditions of its own, which SQLAlchemy's cache sees.
+    staged. There, CROSS JOIN means "do not reorder"; PostgreSQL knows better and gets a plain join. SQLite does not choose a partial
+    ``index`` by itself; each has a condition of its own, since SQLAlchemy's cache of statements does not see the name.
     """
 
     inherit_cache = True
@@ -289,7 +289,7 @@ class StagedRows:
         return self._of_join(columns, after, true(), "")
 
     def _unsettled(self, *columns: Any, after: str = "") -> Select[Any]:
-        """The same of records that are not at the target as wanted, looked up where nothing else is: most are settled."""
+        """The same of records that are not at the target as wanted, by the index that holds only these: most are not in it."""
         return self._of_join(columns, after, unsettled(), "ix_records_unsettled")
 
     def _of_join(self, columns: Sequence[Any], after: str, condition: ColumnElement[bool], index: str) -> Select[Any]:

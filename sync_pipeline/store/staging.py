@@ -382,7 +382,7 @@ class Staging(PlannedRows):
             return frozenset(tx.scalars(select(staged.c.partition).where(*outside).distinct()))
 
     def left_behind(self, limit: int) -> list[str]:
-        """Records that have moved away from these days without having been delivered: cut off half-way."""
+        """Records that the target may still show on one of these days, with a change that is still to be delivered."""
         with self._looking() as tx:
             return list(tx.scalars(select(records.c.source_id).where(*self._left_behind()).limit(limit)))
 

@@ -44,7 +44,7 @@ def _moved_twice(us: Team, entry: Json) -> None:
     assert found == f"{day(9)}/{day(8)}"
 
 
-def test_what_is_gone_is_named_and_keeps_no_day_open(us: Team) -> None:
+def test_a_deleted_record_is_named_and_keeps_no_day_open(us: Team) -> None:
     """A read by id does not find it; whether it is deleted is for the read of its own day to prove."""
     entry, other = _entry(us, 9, "x"), _entry(us, 2, "other")
     us.sync()
@@ -69,7 +69,7 @@ def test_a_held_delete_keeps_no_former_day_open(us: Team) -> None:
     assert _loaded(us, _span(9, 8)).not_done == {}
 
 
-def test_one_that_cannot_be_read_holds_up_no_other(us: Team) -> None:
+def test_one_that_cannot_be_read_does_not_block_others(us: Team) -> None:
     """The days on which the target may show it are not done; whatever else is there is delivered."""
     entry, other = _entry(us, 9, "x"), _entry(us, 8, "other")
     us.sync()

@@ -398,8 +398,8 @@ def test_many_stores_of_one_process(url: str) -> None:
             stack.enter_context(store.reading())
 
 
-def test_how_a_server_finds_rows_is_left_to_who_administers_it(postgres: Server) -> None:
-    """Without a word of theirs its costs are those of a disk without moving parts; theirs are kept."""
+def test_settings_of_a_server_other_than_the_defaults_are_kept(postgres: Server) -> None:
+    """The defaults of what decides how rows are found are replaced."""
     url = postgres.create()
     shown = text("SELECT current_setting('random_page_cost'), current_setting('jit')")
     with closing(open_store(url)) as store, store.reading() as tx:

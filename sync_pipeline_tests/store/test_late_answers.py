@@ -1,4 +1,4 @@
-"""Wherever the target still shows a record that has moved, a sync of that day looks at it - whenever which write arrives."""
+"""A sync of a day reads each moved record that the target still shows there, in whatever order writes arrive."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BEFORE: State = (DAYS[0], DAYS[0])
 
 
 @dataclass
-class Story:
+class Case:
     """What happens to one record, and where it is: wanted, at the target, and in the write that is under way."""
 
     steps: tuple[str, ...]
@@ -45,50 +45,50 @@ class Story:
         return " ".join(self.steps)
 
 
-def stories(steps: tuple[str, ...] = ()) -> Iterator[Story]:
+def all_cases(steps: tuple[str, ...] = ()) -> Iterator[Case]:
     """Every sequence of so many reads that show it on one of the days, writes, what becomes of these, and looks at the target."""
     if len(steps) == STEPS:
-        yield Story(steps)
+        yield Case(steps)
         return
     last_write = next((step for step in reversed(steps) if step in (SEND, ANSWER, LOST, ARRIVED)), None)
     last_read = next((step for step in reversed(steps) if step in (*DAYS, REJECTED)), None)
     may_send = () if last_read == REJECTED else (SEND,)  # only what is valid is sent
     for step in (*DAYS, REJECTED, *((ANSWER, LOST, ARRIVED) if last_write == SEND else (*may_send, VERIFIED))):
-        yield from stories((*steps, step))
+        yield from all_cases((*steps, step))
 
 
-def _happens(store: Store, told: list[Story], number: int, *, is_edited: bool) -> None:
-    """The step of this number, of all records at once; if a move is no edit, a record that moves back is as it was."""
-    by_step: dict[str, list[Story]] = {}
-    for story in told:
-        by_step.setdefault(story.steps[number], []).append(story)
+def _happens(store: Store, cases: list[Case], number: int, *, is_edited: bool) -> None:
+    """The step of this number, of all records; if a move is no edit, a record that moves back is as it was."""
+    by_step: dict[str, list[Case]] = {}
+    for case in cases:
+        by_step.setdefault(case.steps[number], []).append(case)
     merge(store, list(_read(by_step, number, is_edited=is_edited)), number + 2)
-    here(store).mark_sending([Sending(story.key, f"t-{story.key}", story.known) for story in by_step.get(SEND, ())])
-    for story in by_step.get(SEND, ()):
-        story.sent, story.is_unknown = story.wanted, True
+    here(store).mark_sending([Sending(case.key, f"t-{case.key}", case.known) for case in by_step.get(SEND, ())])
+    for case in by_step.get(SEND, ()):
+        case.sent, case.is_unknown = case.wanted, True
     for step in (ANSWER, LOST, ARRIVED):
-        for story in by_step.get(step, ()):
-            assert story.sent is not None
-            story.there = story.there if step == LOST else story.sent
-            story.sent = None
+        for case in by_step.get(step, ()):
+            assert case.sent is not None
+            case.there = case.there if step == LOST else case.sent
+            case.sent = None
     answered = by_step.get(ANSWER, ())
     here(store).mark_delivered(
-        [Delivered(story.key, f"t-{story.key}", story.there[1], "update") for story in answered], None, at(number + 2)
+        [Delivered(case.key, f"t-{case.key}", case.there[1], "update") for case in answered], None, at(number + 2)
     )
-    here(store).observe_target([(story.key, story.there[1]) for story in by_step.get(VERIFIED, ())], LATER)
-    for story in (*answered, *by_step.get(VERIFIED, ())):
-        story.known, story.is_unknown = story.there[1], False
+    here(store).observe_target([(case.key, case.there[1]) for case in by_step.get(VERIFIED, ())], LATER)
+    for case in (*answered, *by_step.get(VERIFIED, ())):
+        case.known, case.is_unknown = case.there[1], False
 
 
-def _read(by_step: Mapping[str, list[Story]], number: int, *, is_edited: bool) -> Iterator[StagedRow]:
+def _read(by_step: Mapping[str, list[Case]], number: int, *, is_edited: bool) -> Iterator[StagedRow]:
     for day in DAYS:
-        for story in by_step.get(day, ()):
-            story.wanted = (day, f"{day} v{number}" if is_edited else day)
-            yield row(story.key, story.wanted[1], day)
-    for story in by_step.get(REJECTED, ()):
-        if not story.is_unknown:
-            story.wanted = (DAYS[1], story.wanted[1])
-        yield row(story.key, f"rejected {number}", DAYS[1], "rejected", "rule")
+        for case in by_step.get(day, ()):
+            case.wanted = (day, f"{day} v{number}" if is_edited else day)
+            yield row(case.key, case.wanted[1], day)
+    for case in by_step.get(REJECTED, ()):
+        if not case.is_unknown:
+            case.wanted = (DAYS[1], case.wanted[1])
+        yield row(case.key, f"rejected {number}", DAYS[1], "rejected", "rule")
 
 
 def _left(store: Store, day: str) -> set[str]:
@@ -99,18 +99,18 @@ def _left(store: Store, day: str) -> set[str]:
 @pytest.mark.parametrize("is_edited", [True, False])
 def test_a_sync_of_the_day_that_the_target_shows_looks_at_the_record(store: Store, is_edited: bool) -> None:
     """In all sequences of five steps; where nothing is left to be delivered, the target shows what is wanted."""
-    told = list(stories())
-    deliver(store, [row(story.key, BEFORE[1], BEFORE[0]) for story in told])
+    cases = list(all_cases())
+    deliver(store, [row(case.key, BEFORE[1], BEFORE[0]) for case in cases])
     for number in range(STEPS):
-        _happens(store, told, number, is_edited=is_edited)
-        known = here(store).lookup([story.key for story in told])
+        _happens(store, cases, number, is_edited=is_edited)
+        known = here(store).lookup([case.key for case in cases])
         left = {day: _left(store, day) for day in DAYS}
-        for story in told:
-            shown = " ".join(story.steps[: number + 1])
-            if not is_pending(known[story.key]):
-                assert story.there[1] == story.wanted[1] or story.sent is not None, shown
-            elif story.there[0] != story.wanted[0]:
-                assert story.key in left[story.there[0]], shown
+        for case in cases:
+            shown = " ".join(case.steps[: number + 1])
+            if not is_pending(known[case.key]):
+                assert case.there[1] == case.wanted[1] or case.sent is not None, shown
+            elif case.there[0] != case.wanted[0]:
+                assert case.key in left[case.there[0]], shown
 
 
 def test_a_record_that_is_back_before_its_move_was_sent_has_the_short_way_again(store: Store) -> None:
