@@ -26,7 +26,7 @@ from sync_pipeline.errors import Cancelled, FatalApiError, NotAuthorized, Retrya
 from sync_pipeline.mapping.spec import EntitySpec
 from sync_pipeline.session.progress import Progress
 from sync_pipeline.session.session import Session, is_first_contact
-from sync_pipeline.stages.absence import Stage, look_up_absent, mark_absent
+from sync_pipeline.stages.absence import Stage, look_up_absent, mark_absent, people
 from sync_pipeline.stages.batch import Batch, Counts, Days, Options
 from sync_pipeline.stages.check import staged
 from sync_pipeline.stages.claims import await_others, still_held
@@ -51,6 +51,8 @@ from sync_pipeline.store.staging import Doubt, Staging
 from sync_pipeline.store.syncs import INTERRUPTED, SCHEMA_CHANGED, SyncOutcome
 
 SHOWN_DAYS = 5
+MOST_FAILURES = 2
+"""Reads by id that may fail, of records that have moved away, before the others are left to the next sync."""
 MAY_HAVE_MOVED = "a record of it may have moved since, and could not be read again"
 HAS_CHANGED = "a record of it was read as unchanged and is stored in another form by now, and could not be read again"
 WHY_NOT_DONE = {"changed": HAS_CHANGED, "contested": MAY_HAVE_MOVED}
@@ -266,7 +268,12 @@ class _BatchLoad:
         if not self.holding.missing:  # else nothing was read that could have changed it
             self.holding = hold(session, spec, staging, self.options)
         look_up_absent(session, spec, staging, self.holding, self._stage)
-        self.not_found = finish_moves(session, spec, staging, self._stage)
+        if missed := finish_moves(session, spec, staging, self._stage):
+            there, known = (
+                people(session, spec),
+                self.ledger.lookup(missed),
+            )  # a read by id finds no record of a former user
+            self.not_found = {key: missed[key] for key, record in known.items() if there.include(record.fields)}
 
     def _stage(self, found: Mapping[str, Record], numbers: Mapping[str, int], *, by_id: bool) -> None:
         """Process records that were read again like those of the batch, each with the number of its read."""
@@ -300,8 +307,7 @@ class _BatchLoad:
             numbers = {known.source_id: known.read_no or self.staging.read_no for known in page}
             newer = self.ledger.read_since(numbers)
             missing.mark("left", dict.fromkeys(newer))
-            if why:
-                self.staging.keep(newer, why)
+            self.staging.keep(newer if why else (), why)
 
     def _read_once_more(self) -> set[str]:
         """Read the records that other runs have merged while this load was reading; returns the days of those that are left."""
@@ -325,9 +331,7 @@ class _BatchLoad:
         """Make the batch the desired state of its records; under the lock."""
         session, staging, ledger, holding = self.session, self.staging, self.ledger, self.holding
         mark_absent(session, self.spec, staging, holding, self.counts)
-        if self.not_found:  # the read of the day that they are stored on proves whether they are deleted
-            oldest = min(self.not_found.values())
-            self.counts.unconfirmed += ledger.mark_unconfirmed(self.not_found, session.now(), read_no=oldest)
+        unproven_days = self._mark_not_found()
         hold_rows(staging, holding)
         use_approvals(staging, holding.uses)
         self.held_days = staging.held_days() if holding.rewritten or holding.creates else frozenset()
@@ -344,6 +348,7 @@ class _BatchLoad:
         def note(tx: Connection) -> None:
             ledger.loads.note(tx, loading)
             self.reopened.update(ledger.loads.reopen(tx, moved_days))  # where only what was pending before is left
+            ledger.loads.reopen(tx, unproven_days.difference(self.mine))
             staging.drop_unmet_facts(tx)
 
         if self.spec.target.once and not ledger.loads.any_newer(-1):
@@ -353,6 +358,14 @@ class _BatchLoad:
             ledger.mark_observed(self.numbers, session.now(), by_id=True)
         ledger.syncs.mark_loaded(self.sync_id, session.now())
         _count(self.counts, staging, unstaged)
+
+    def _mark_not_found(self) -> set[str]:
+        """Name what was not found, unless it was read since; returns the days whose next read proves whether it is deleted."""
+        if not self.not_found:
+            return set()
+        unread, oldest = self.not_found.keys() - self.ledger.read_since(self.not_found), min(self.not_found.values())
+        self.counts.unconfirmed += self.ledger.mark_unconfirmed(unread, self.session.now(), read_no=oldest)
+        return {record.partition or "" for record in self.ledger.lookup(unread).values()}
 
     def _late(self) -> dict[str, str]:
         """Days that wait for what other runs are to deliver, and why they are not done yet."""
@@ -436,15 +449,16 @@ def finish_moves(session: Session, spec: EntitySpec, staging: Staging, stage: St
     done.
     """
     now: dict[str, tuple[Record | None, int]] = {}
+    failures = 0
     for key in staging.left_behind(session.settings.max_confirmations) if session.can_fetch(spec) else ():
         try:
             now[key] = session.fetch_numbered(spec, key)
-        except NotAuthorized:
-            raise
-        except FatalApiError:
-            continue
-        except RetryableApiError:  # tried several times: for all of them that may take an hour
-            break
+        except (FatalApiError, RetryableApiError) as error:
+            failures += 1
+            if isinstance(error, NotAuthorized):
+                raise
+            if failures == MOST_FAILURES:  # each is tried several times: for all of them that may take an hour
+                break
     found = {key: record for key, (record, _) in now.items() if record is not None}
     numbers = {key: number for key, (_, number) in now.items()}
     stage(found, numbers, by_id=True)

@@ -54,7 +54,7 @@ from sync_pipeline.store.totals import delete_deliveries
 _OBSERVED = """
     WITH seen (source_id, found) AS ({rows})
     UPDATE records
-    SET delivered_hash = seen.found, moved_from = CASE WHEN records.fields_hash <> seen.found THEN {widened} END
+    SET delivered_hash = seen.found, moved_from = {widened}
     FROM seen WHERE connection = ? AND entity = ? AND records.source_id = seen.source_id
 """
 

@@ -203,9 +203,9 @@ class MergedRows(StagedFacts):
         met = staged.c.source_id == records.c.source_id
         rule = select(staged.c.rule).where(met).scalar_subquery()
         number = select(self._number()).where(met).scalar_subquery()
-        # It may have moved. A record without a day keeps its last one, and while a write of it is under way, the day that was sent.
+        # It may have moved. A record without a day keeps its last one, and while a run is writing it, the day that is sent.
         new = func.coalesce(select(staged.c.partition).where(met).scalar_subquery(), records.c.partition)
-        day = case((_is_sent(), records.c.partition), else_=new)
+        day = case((records.c.claimed_by.isnot(None), records.c.partition), else_=new)
         moved = records.c.partition.is_distinct_from(day)
         absent = or_(records.c.deleted_at.isnot(None), records.c.unconfirmed_at.isnot(None))
         seen = {"partition": day, "moved_from": _moved_from(day), "read_no": number, "observed_at": observed_at}
@@ -259,18 +259,14 @@ def _of(span: Span) -> list[ColumnElement[bool]]:
 def _moved_from(partition: ColumnElement[Any], fields_hash: ColumnElement[Any] | None = None) -> ColumnElement[Any]:
     """SQL: ``moved_from`` once the record is stored with this day and hash."""
     before = records.c.moved_from
-    is_there_as_wanted = false() if fields_hash is None else records.c.delivered_hash == fields_hash
+    is_there_as_wanted = and_(records.c.delivered_hash == fields_hash, records.c.claimed_by.is_(None))
     may_be_there = or_(records.c.delivered_hash.isnot(None), records.c.claimed_by.isnot(None))
+    is_sent = or_(func.coalesce(records.c.delivered_hash, "").in_(UNKNOWN), records.c.claimed_by.isnot(None))
     moves = and_(may_be_there, records.c.partition.is_distinct_from(partition))
     return case(
-        (is_there_as_wanted, null()),
+        *([] if fields_hash is None else [(is_there_as_wanted, null())]),
         (~moves, before),
         (before.is_(None), records.c.partition),
-        (_is_sent(), literal_column(WIDENED, KEY)),
+        (is_sent, literal_column(WIDENED, KEY)),
         else_=before,
     )
-
-
-def _is_sent() -> ColumnElement[bool]:
-    """SQL: a write of the record is under way, or its answer never came."""
-    return or_(func.coalesce(records.c.delivered_hash, "").in_(UNKNOWN), records.c.claimed_by.isnot(None))

@@ -85,9 +85,8 @@ class PlannedRows(MergedRows):
         """Only columns that the index of the batch has, so that its rows are not read."""
         columns = [records.c[name] for name in Pending.__slots__[:-1]]
         others = (staged.c.status, null(), records.c.label, records.c.source_hash)
-        rows = self._unsettled(
-            *columns, records.c.delivered_fields, self._outcome(None, archives=archives), *others, *more, after=after
-        )
+        written = (*columns, records.c.delivered_fields, self._outcome(None, archives=archives), *others, *more)
+        rows = self._joined(*written, after=after, is_unsettled=True)
         return rows.where(*self._is_pending()).order_by(staged.c.source_id).limit(limit)
 
     def _is_pending(self) -> list[ColumnElement[bool]]:

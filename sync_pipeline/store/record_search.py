@@ -6,24 +6,16 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from sqlalchemy import ColumnElement, Select, and_, false, func, or_, select
 
 from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.engine import Store
-from sync_pipeline.store.records import (
-    KNOWN_COLUMNS,
-    TOMBSTONE,
-    Known,
-    known,
-    pending_delete,
-    pending_upsert,
-    unsettled,
-)
+from sync_pipeline.store.records import KNOWN_COLUMNS, TOMBSTONE, Known, known, pending_delete, pending_upsert
 from sync_pipeline.store.references import WAITS
 from sync_pipeline.store.rejects import NO_ID, is_in_state
-from sync_pipeline.store.schema import deliveries, person_facts, project_facts, records, rejects, syncs
+from sync_pipeline.store.schema import UNSETTLED, deliveries, person_facts, project_facts, records, rejects, syncs
 from sync_pipeline.store.syncs import outside_dagster
 
 State = Literal["in_step", "pending", "rejected", "ignored", "waiting", "excluded", "unconfirmed", "deleted"]
@@ -159,13 +151,13 @@ def _statements(store: Store, pair: str, query: RecordQuery) -> Iterator[Select[
         yield _of_rejects(pair, query)
     elif not query.q:
         for entity in query.entities:
-            yield _select(pair, entity, *_in_state(query.state)).order_by(records.c.source_id)
+            yield _select(pair, entity, *_in_state(store, query.state)).order_by(records.c.source_id)
     else:
         yield from _named(store, pair, query)
 
 
 def _named(store: Store, pair: str, query: RecordQuery) -> Iterator[Select[Any]]:
-    state = _in_state(query.state)
+    state = _in_state(store, query.state)
     for entity in query.entities:
         is_it = or_(records.c.source_id == query.q, records.c.target_id == query.q)
         yield _exact(_select(pair, entity, is_it, *state))
@@ -217,7 +209,7 @@ def _begins(label: ColumnElement[Any], words: str) -> list[ColumnElement[bool]]:
     return [label >= words, label < words + "\U0010ffff"]
 
 
-def _in_state(state: str) -> list[ColumnElement[bool]]:
+def _in_state(store: Store, state: str) -> list[ColumnElement[bool]]:
     """The conditions of a state of stored records."""
     column = records.c
     live = and_(column.deleted_at.is_(None), column.excluded_rule.is_(None))
@@ -230,7 +222,7 @@ def _in_state(state: str) -> list[ColumnElement[bool]]:
         "": [column.fields_hash != TOMBSTONE],
     }
     found = conditions.get(state, [false()])
-    return found if state in ("in_step", "") else [unsettled(), *found]
+    return found if state in ("in_step", "") else [cast("ColumnElement[bool]", UNSETTLED[store.dialect]), *found]
 
 
 def _of_rejects(pair: str, query: RecordQuery) -> Select[Any]:

@@ -281,20 +281,15 @@ class StagedRows:
     def _match(self) -> ColumnElement[bool]:
         return and_(*self._ours(), records.c.source_id == staged.c.source_id)
 
-    def _joined(self, *columns: Any, after: str = "") -> Select[Any]:
+    def _joined(self, *columns: Any, after: str = "", is_unsettled: bool = False) -> Select[Any]:
         """Staged rows with their records, by walking the index: neighbours there are neighbours in records.
 
-        Both sides need a lower bound, or PostgreSQL's merge join starts each page at the first record.
+        Both sides need a lower bound, or PostgreSQL's merge join starts each page at the first record. Those that ``is_unsettled`` are
+        found by the index that holds only records that are not at the target as wanted: most are not in it.
         """
-        return self._of_join(columns, after, true(), "")
-
-    def _unsettled(self, *columns: Any, after: str = "") -> Select[Any]:
-        """The same of records that are not at the target as wanted, by the index that holds only these: most are not in it."""
-        return self._of_join(columns, after, unsettled(), "ix_records_unsettled")
-
-    def _of_join(self, columns: Sequence[Any], after: str, condition: ColumnElement[bool], index: str) -> Select[Any]:
-        span = Span(after)
-        both = LookupJoin(staged, records, and_(self._match(), span.of(records), condition), index)
+        span, only = Span(after), [unsettled()] if is_unsettled else []
+        index = "ix_records_unsettled" if is_unsettled else ""
+        both = LookupJoin(staged, records, and_(self._match(), *only, span.of(records)), index)
         return select(*columns).select_from(both).where(span.of(staged))
 
     def _beside_records(self, span: Span, *columns: Any) -> Select[Any]:

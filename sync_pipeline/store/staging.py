@@ -445,7 +445,7 @@ class Staging(PlannedRows):
         """These rows: id to the day on which the record is stored."""
         if not self._is_skipped:
             return {}
-        rows = self._unsettled(staged.c.source_id, records.c.partition).where(*self._unsent())
+        rows = self._joined(staged.c.source_id, records.c.partition, is_unsettled=True).where(*self._unsent())
         with self._looking() as tx:
             return {row[0]: row[1] or "" for row in tx.execute(rows.order_by(staged.c.source_id))}
 

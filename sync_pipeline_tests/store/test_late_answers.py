@@ -6,11 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from sync_pipeline.store.bulk import chunks
 from sync_pipeline.store.claims import Sending
 from sync_pipeline.store.deliveries import Delivered
 from sync_pipeline.store.engine import Store
+from sync_pipeline.store.liveness import alive
 from sync_pipeline.store.schema import records
 from sync_pipeline.store.staged import StagedRow
 from sync_pipeline_tests.store.batch import LATER, at, deliver, here, is_pending, merge, row
@@ -36,8 +38,6 @@ class Case:
     there: State = BEFORE
     known: str = BEFORE[1]
     sent: State | None = None
-    is_unknown: bool = False
-    """Whether an answer is missing."""
 
     @property
     def key(self) -> str:
@@ -65,19 +65,27 @@ def _happens(store: Store, cases: list[Case], number: int, *, is_edited: bool) -
     merge(store, list(_read(by_step, number, is_edited=is_edited)), number + 2)
     here(store).mark_sending([Sending(case.key, f"t-{case.key}", case.known) for case in by_step.get(SEND, ())])
     for case in by_step.get(SEND, ()):
-        case.sent, case.is_unknown = case.wanted, True
+        case.sent = case.wanted
     for step in (ANSWER, LOST, ARRIVED):
         for case in by_step.get(step, ()):
             assert case.sent is not None
             case.there = case.there if step == LOST else case.sent
             case.sent = None
+    _give_back(store, [case.key for step in (LOST, ARRIVED) for case in by_step.get(step, ())])
     answered = by_step.get(ANSWER, ())
     here(store).mark_delivered(
         [Delivered(case.key, f"t-{case.key}", case.there[1], "update") for case in answered], None, at(number + 2)
     )
     here(store).observe_target([(case.key, case.there[1]) for case in by_step.get(VERIFIED, ())], LATER)
     for case in (*answered, *by_step.get(VERIFIED, ())):
-        case.known, case.is_unknown = case.there[1], False
+        case.known = case.there[1]
+
+
+def _give_back(store: Store, keys: list[str]) -> None:
+    """The run that was writing these has ended."""
+    with store.writing() as tx:
+        for some in chunks(keys):
+            tx.execute(update(records).where(records.c.source_id.in_(some)).values(claimed_by=None))
 
 
 def _read(by_step: Mapping[str, list[Case]], number: int, *, is_edited: bool) -> Iterator[StagedRow]:
@@ -86,7 +94,7 @@ def _read(by_step: Mapping[str, list[Case]], number: int, *, is_edited: bool) ->
             case.wanted = (day, f"{day} v{number}" if is_edited else day)
             yield row(case.key, case.wanted[1], day)
     for case in by_step.get(REJECTED, ()):
-        if not case.is_unknown:
+        if case.sent is None:
             case.wanted = (DAYS[1], case.wanted[1])
         yield row(case.key, f"rejected {number}", DAYS[1], "rejected", "rule")
 
@@ -101,6 +109,11 @@ def test_a_sync_of_the_day_that_the_target_shows_looks_at_the_record(store: Stor
     """In all sequences of five steps; where nothing is left to be delivered, the target shows what is wanted."""
     cases = list(all_cases())
     deliver(store, [row(case.key, BEFORE[1], BEFORE[0]) for case in cases])
+    with alive(store, "run"):
+        _play(store, cases, is_edited=is_edited)
+
+
+def _play(store: Store, cases: list[Case], *, is_edited: bool) -> None:
     for number in range(STEPS):
         _happens(store, cases, number, is_edited=is_edited)
         known = here(store).lookup([case.key for case in cases])
