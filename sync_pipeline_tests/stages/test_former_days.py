@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import dagster as dg
 import pytest
 from sqlalchemy import select
 
+from sync_pipeline.defs.changes import answer
 from sync_pipeline.errors import SyncError
 from sync_pipeline.sandbox.control.rules import read_rule
 from sync_pipeline.stages.batch import Days
 from sync_pipeline.stages.load import Loaded
-from sync_pipeline.store.schema import records
+from sync_pipeline.store.schema import loads, records
 from sync_pipeline_tests.harness import Json, Team, day, instant, morning
 from sync_pipeline_tests.scenarios.mappings import write_mapping
 from sync_pipeline_tests.stages.test_load import WRITE, _at_target, _entry, _move, _span, us
@@ -32,6 +34,12 @@ def _fails(us: Team, days: Days, **how: object) -> None:
 def _loaded(us: Team, days: Days) -> Loaded:
     with us.session() as session:
         return us.load(session, "time_entries", us.validated(session, "time_entries", days), days)
+
+
+def _is_done(us: Team, days_ago: int) -> bool:
+    of_day = select(loads.c.done_at).where(loads.c.entity == "time_entries", loads.c.day == str(day(days_ago)))
+    with us.session() as session, session.store.reading() as tx:
+        return tx.scalar(of_day) is not None
 
 
 def _moved_twice(us: Team, entry: Json) -> None:
@@ -55,6 +63,36 @@ def test_a_deleted_record_is_named_and_keeps_no_day_open(us: Team) -> None:
     assert (loaded.not_done, loaded.counts.unconfirmed) == ({}, 1)
     us.sync()
     assert _at_target(us) == {other["id"]: "other"}
+
+
+def test_the_day_that_proves_it_is_read_again(us: Team) -> None:
+    """A record that was not found by its id is stored on a day that was done: that day is done no more."""
+    entry, other = _entry(us, 9, "x"), _entry(us, 2, "other")
+    us.sync()
+    _move(us, entry, 7, "moved")
+    rule = us.sandbox.world.faults.add(read_rule({"kind": "status", "route": WRITE, "count": 5, "status": 503}))
+    with us.session() as session, suppress(dg.Failure):
+        answer(session, session.specs["time_entries"], [entry["id"]], "event")
+    us.sandbox.world.faults.remove(rule)
+    us.clockify("DELETE", f"/time-entries/{entry['id']}")
+    assert _is_done(us, 7)
+    _loaded(us, _span(9, 9))
+    assert not _is_done(us, 7)
+    us.sync("time_entries")
+    assert _at_target(us) == {other["id"]: "other"}
+
+
+def test_an_entry_of_someone_who_left_is_not_taken_for_deleted(us: Team) -> None:
+    """A read by id finds none of these, so that the days on which the target may show it stay open."""
+    user = us.users()[0]["id"]
+    entry = us.add_entry(user, morning(9), description="x")
+    us.sync()
+    _moved_twice(us, entry)
+    us.control("POST", "users", {"id": user, "remove": True})
+    loaded = _loaded(us, _span(9, 8))
+    assert (loaded.not_done.keys(), loaded.counts.unconfirmed) == ({str(day(9)), str(day(8))}, 0)
+    us.sync("time_entries")
+    assert _at_target(us)[entry["id"]] == "twice"
 
 
 def test_a_held_delete_keeps_no_former_day_open(us: Team) -> None:
