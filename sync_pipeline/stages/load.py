@@ -57,7 +57,7 @@ MAY_HAVE_MOVED = "a record of it may have moved since, and could not be read aga
 HAS_CHANGED = "a record of it was read as unchanged and is stored in another form by now, and could not be read again"
 WHY_NOT_DONE = {"changed": HAS_CHANGED, "contested": MAY_HAVE_MOVED}
 MAY_BE_DELETED = ("changed", "unlisted")
-"""Why records are in doubt that are missing when a read by id does not find them; others keep what is stored."""
+"""With these reasons a record that a read by id does not find is missing; otherwise what is stored of it is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,7 @@ def _mark(change: Change) -> str:
 
 
 def _by_list(session: Session, spec: EntitySpec) -> int:
-    """Keep which records are not as we know them, of a list at the source, or of the target's when the source is another; how many are news."""
+    """Store an event for each record whose state in the list of this system differs from the stored one; returns how many are new."""
     pages = [_rows_changed(session, spec)] if session.source(spec).notifies else targets_changed(session, spec)
     return sum(_keep(session, _received(session, spec, "poll:list", changed)) for changed in pages)
 
@@ -333,7 +333,7 @@ def _rows_changed(session: Session, spec: EntitySpec) -> dict[str, str]:
 
 
 def targets_changed(session: Session, spec: EntitySpec) -> Iterator[dict[str, str]]:
-    """Linked records of the target that are not what we delivered, some at a time: it may be all."""
+    """Linked records of the target that differ from what was delivered, some at a time."""
     from sync_pipeline.stages.target_changes import target_hash  # with pandas, which most polls do not need
 
     target, ledger = session.target(spec), session.ledger(spec)

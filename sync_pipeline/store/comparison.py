@@ -152,7 +152,7 @@ class Comparison:
             return list(tx.scalars(found.limit(limit)))
 
     def count_accepted(self) -> int:
-        """How many there are."""
+        """How many records are wanted at the target, but for those that were made before."""
         return self._count(select(func.count()).select_from(wanted).where(wanted.c.status == "accepted"))
 
     def observe(self, rows: Sequence[ObservedRow]) -> None:

@@ -125,9 +125,9 @@ class Staging(PlannedRows):
         return kept
 
     def keep_superseded(self) -> int:
-        """The same for rows that would change their record though a newer read of its day, or of the day they are on, is loaded.
+        """Keep what is stored where a newer read of the record's day, or of the row's, is loaded and the row would change it.
 
-        Of one that it found unchanged a load leaves no other trace.
+        For a record that a load found unchanged, the number of its day is the only trace.
         """
         if not self._loads.any_newer(self._read_no):
             return 0
@@ -139,7 +139,7 @@ class Staging(PlannedRows):
             return self._keep(tx, "superseded", rows)
 
     def keep_missing_since(self) -> int:
-        """The same for records that are missing, and were not when ``find_missing`` looked: another run has stored them since."""
+        """Keep what is stored of records that another run has stored since ``find_missing`` looked."""
         with self._looking() as tx:
             absent = self.missing.without(self._absent(tx, *_STORED, again=False))
             return self._keep_stored(tx, "unlisted", absent.where(self._is_not_missed()))
@@ -169,7 +169,7 @@ class Staging(PlannedRows):
             return {day or "" for row in found for day in row}
 
     def settle(self, source_ids: Iterable[str] | None = None) -> None:
-        """There is no doubt about these records any more, or about any: they have been read again, or will not be."""
+        """Clear the doubt about these records, or about all: they have been read again, or will not be."""
         certain = update(staged).where(*_DOUBTFUL).values(rule=None)
         with self._looking() as tx:
             if source_ids is None:
