@@ -445,8 +445,8 @@ def read_again(session: Session, spec: EntitySpec, staging: Staging, doubts: Dou
 def finish_moves(session: Session, spec: EntitySpec, staging: Staging, stage: Stage) -> dict[str, int]:
     """Read by id the records that the target may still show on these days.
 
-    Returns those that were not found, with the numbers of the reads. One that cannot be read does not block others: its days are not
-    done.
+    Returns those that were not found, with the numbers of the reads. One that cannot be read does not block others, but its days are
+    not done; after ``MOST_FAILURES`` of them the others are left to the next sync.
     """
     now: dict[str, tuple[Record | None, int]] = {}
     failures = 0

@@ -22,7 +22,7 @@ __all__ = ["us"]
 
 
 def _fails(us: Team, days: Days, **how: object) -> None:
-    """A sync of these days the write of which fails, as it is answered or cut off."""
+    """A sync of these days whose write is refused, or cut off after it arrived."""
     rule = us.sandbox.world.faults.add(read_rule({"kind": "status", "route": WRITE, "count": 5, **how}))
     try:
         with us.session() as session, suppress(SyncError):

@@ -73,7 +73,7 @@ def _polled(us: Team) -> int:
 
 
 def test_a_poll_keeps_what_it_finds_page_by_page(tmp_path: Path) -> None:
-    """Whoever removes all clients by hand causes an event for each, and a poll holds few of them at a time."""
+    """Removing all clients by hand causes an event for each; a poll keeps few of them in memory at a time."""
     with team(tmp_path, locations=1, clients=0, users=1, projects=1, entries=0) as us:
         us.sync("locations")
         _link_more(us, range(FEWER))

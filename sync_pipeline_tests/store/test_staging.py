@@ -629,10 +629,10 @@ def test_news_is_what_a_batch_would_add_or_change(store: Store) -> None:
         staging.add([row("same"), row("changed", "v2"), row("newer", "v2"), row("new"), row("other", "v2")])
         staging.add([row("rejected", "v2", status="rejected", rule="valid_values")])
         staging.add([row("left", status="excluded", rule="running"), row("out", status="excluded", rule="running")])
-        asked = {*kept, "new", "out", "nobody"} - {"other"}
+        asked = {*kept, "new", "out", "unknown"} - {"other"}
         assert staging.news_among(asked) == {"changed", "new", "left"}
         assert staging.absent_among(asked) == {"absent"}
-        assert staging.listed_among(asked) == asked - {"absent", "nobody"}
+        assert staging.listed_among(asked) == asked - {"absent", "unknown"}
 
 
 def test_what_is_in_doubt_is_marked_until_it_is_settled(store: Store) -> None:
@@ -656,7 +656,7 @@ def test_what_is_in_doubt_is_marked_until_it_is_settled(store: Store) -> None:
         assert (staging.counts(), staging.keep_doubtful()) == ({"accepted": 2, "kept": 3}, 0)
         staging.settle(["shown", "moved"])
         assert (staging.doubtful(), staging.unread_days()) == ({"lost": "changed"}, set())
-        staging.keep(["unshown", "nobody"], "unlisted")
+        staging.keep(["unshown", "unknown"], "unlisted")
         assert staging.doubtful() == {"lost": "changed", "unshown": "unlisted"}
         assert staging.doubtful_among(["lost", "moved", "unshown", "new"]) == {"lost", "unshown"}
         staging.settle()
